@@ -1,0 +1,43 @@
+"""gapless: real-time channels for async Python on Redis and Valkey."""
+
+from gapless._core.event import Event, Gap
+from gapless.backends.base import ChannelsBackend
+from gapless.backends.memory import MemoryChannelsBackend
+from gapless.backends.redis import (
+    RedisChannelsBackend,
+    RedisChannelsPubSubBackend,
+    RedisChannelsStreamBackend,
+)
+from gapless.errors import (
+    BackendError,
+    BackendUnavailable,
+    ChannelsError,
+    ConfigurationError,
+    HubClosed,
+    PermissionDenied,
+    PublishUncertain,
+    UnknownChannel,
+    UnsupportedServer,
+)
+
+__all__ = [
+    # Backends
+    "ChannelsBackend",
+    "MemoryChannelsBackend",
+    "RedisChannelsBackend",
+    "RedisChannelsPubSubBackend",
+    "RedisChannelsStreamBackend",
+    # What a consumer sees
+    "Event",
+    "Gap",
+    # Errors
+    "BackendError",
+    "BackendUnavailable",
+    "ChannelsError",
+    "ConfigurationError",
+    "HubClosed",
+    "PermissionDenied",
+    "PublishUncertain",
+    "UnknownChannel",
+    "UnsupportedServer",
+]

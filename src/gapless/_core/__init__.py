@@ -1,0 +1,1 @@
+"""Decisions without I/O: no asyncio, socket, redis, clock or random in here."""

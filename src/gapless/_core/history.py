@@ -1,0 +1,64 @@
+"""Reading on from a known event: is everything since then still there?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gapless._core.event import Event, Gap, GapReason
+
+
+def resume(
+    channel: str,
+    *,
+    after: str,
+    entries: Sequence[Event],
+    oldest_id: str | None,
+    last_id: str | None,
+) -> list[Event | Gap]:
+    """Return what a reader that has the event `after` has to see next.
+
+    Args:
+        channel: The channel.
+        after: Id of the last event that the reader has.
+        entries: The kept events from `after` on, `after` included if it is kept; oldest first.
+        oldest_id: Id of the oldest kept event, None if none is kept.
+        last_id: Id of the newest event ever published as far as is known; it outlives the events.
+
+    Returns:
+        The events after `after`; before them a Gap, unless nothing can be missing.
+    """
+    if entries and entries[0].id == after:
+        return list(entries[1:])
+    if last_id == after:
+        # Expired or trimmed while quiet: nothing was published since.
+        return list(entries)
+    reason: GapReason
+    if last_id is None and oldest_id is None:
+        reason = "reset"
+    elif oldest_id is not None and id_key(oldest_id) < id_key(after):
+        # Older events are kept and this one is not: the server lost it.
+        reason = "rollback"
+    elif last_id is not None and id_key(last_id) < id_key(after):
+        reason = "rollback"
+    else:
+        reason = "trimmed"
+    return [Gap(channel, after, reason), *entries]
+
+
+def id_key(entry_id: str) -> tuple[int, int]:
+    """Return an entry id as a pair that sorts as the server does: milliseconds, sequence."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
+
+
+def check_id(entry_id: str) -> str:
+    """Return `entry_id` if it is the id of one entry.
+
+    Raises:
+        ValueError: It is not of the form ``"<milliseconds>-<sequence>"``.
+    """
+    milliseconds, dash, sequence = entry_id.partition("-")
+    digits = f"{milliseconds}{sequence}"
+    if not (dash and milliseconds and sequence and digits.isascii() and digits.isdigit()):
+        raise ValueError(f"after: expected an id like '1700000000000-0', got {entry_id!r}")
+    return entry_id

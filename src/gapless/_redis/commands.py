@@ -1,0 +1,135 @@
+"""The command link: many callers, one socket, replies in the order of the commands.
+
+A command costs its caller one future; all commands of a loop tick leave in one write. A caller that
+is cancelled leaves its place in the line, so that its reply can't reach somebody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import hiredis
+
+from gapless._redis import errors
+from gapless._redis.client import ConnectionSource
+from gapless._redis.link import ConnectionLost, Link, Timing, as_connection_lost
+from gapless._redis.scripts import Script
+from gapless._redis.wire import Replies, Wire
+
+Command = tuple[str | bytes | int, ...]
+
+pack: Any = hiredis.pack_command
+
+
+class CommandLink:
+    """Sends commands and resolves their futures."""
+
+    name = "command"
+
+    def __init__(self, source: ConnectionSource, timing: Timing, scripts: Iterable[Script]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._scripts = tuple(scripts)
+        self._pending: deque[asyncio.Future[Any]] = deque()
+        self._wire: Wire | None = None
+        self.link = Link(source, self, timing)
+
+    def send(self, command: Command) -> asyncio.Future[Any]:
+        """Queue a command; only while `link.connected`.
+
+        Returns:
+            A future of the reply as hiredis parses it.
+
+        Raises (through the future):
+            hiredis.ReplyError: The server's error reply.
+            ConnectionLost: No reply will come; `sent` tells whether the command may have been executed.
+        """
+        packed = pack(command)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        wire = self._wire
+        if wire is None:
+            future.set_exception(as_connection_lost(self.link.last_error, sent=False))
+            return future
+        self._pending.append(future)
+        wire.send(packed)
+        if not wire.writable:
+            self.link.ready = False
+        return future
+
+    async def request(self, command: Command, deadline: float) -> Any:
+        """Wait until the link is ready, send, and return the reply. For commands that only read: a lost
+        reply is asked for again.
+
+        Raises:
+            BackendUnavailable: No reply by the deadline (loop time).
+            hiredis.ReplyError: The server's error reply.
+        """
+        while True:
+            await self.link.wait(self.link.is_ready, deadline)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    return await self.send(command)
+            except ConnectionLost:
+                continue
+            except TimeoutError:
+                raise self.link.unavailable() from None
+
+    # Called by the link.
+
+    async def open(self, wire: Wire, generation: int) -> None:
+        self._wire = wire
+        await self._check_server()
+        for script in self._scripts:
+            try:
+                # Loaded, not left to EVAL: newer servers evict scripts that only EVAL brought in.
+                await self.send(("SCRIPT", "LOAD", script.body))
+            except hiredis.ReplyError:
+                # Not permitted: the first call sends the body (see Session.publish).
+                break
+
+    async def _check_server(self) -> None:
+        try:
+            info = await self.send(("INFO", "server"))
+        except hiredis.ReplyError as error:
+            # Forbidden by the ACL: go on without. LOADING: not ready, try again.
+            if errors.error_code(str(error)) in {"LOADING", "MASTERDOWN", "NOAUTH"}:
+                raise errors.from_reply(error, "INFO") from None
+            return
+        errors.check_server(info)
+
+    def received(self, replies: Replies) -> None:
+        popleft = self._pending.popleft
+        for reply in replies:
+            future = popleft()
+            if future.done():  # the caller was cancelled
+                continue
+            if isinstance(reply, hiredis.ReplyError):
+                future.set_exception(reply)
+            else:
+                future.set_result(reply)
+
+    def lost(self, error: Exception | None) -> None:
+        unsent = self._wire.unsent if self._wire is not None else 0
+        self._wire = None
+        sent = len(self._pending) - unsent
+        for index, future in enumerate(self._pending):
+            if not future.done():
+                future.set_exception(as_connection_lost(error, sent=index < sent))
+        self._pending.clear()
+
+    def writable(self) -> None:
+        pass
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._pending)
+
+    def ping(self) -> None:
+        self.send(("PING",)).add_done_callback(_ignore)
+
+
+def _ignore(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,292 @@
+"""A supervised connection: connects, watches, reconnects for ever, and closes within a bound.
+
+What is said over it is the business of a `Role` (`commands.py`, `pushes.py`). One task and one timer
+per link, however much goes over it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gapless._core.backoff import Backoff
+from gapless._redis import errors
+from gapless._redis.client import ConnectionSource
+from gapless._redis.wire import Replies, Wire, open_wire
+from gapless.errors import BackendError, BackendUnavailable
+
+logger = logging.getLogger("gapless")
+
+# The watch looks this many times per liveness_timeout. Looks are counted, not clock time: after the
+# event loop itself was stalled, one look passes before the waiting bytes are read, and one is harmless.
+CHECKS = 4
+CHECKS_BEFORE_PING = 2
+
+# A refusal (wrong password) is tried again this slowly: credentials rotate, and a process must not
+# stay deaf after they are right again. Callers get the refusal at once meanwhile.
+REFUSED_DELAY_SECONDS = 2.0
+
+
+class ConnectionLost(Exception):
+    """The connection broke before the reply came."""
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Bounds of every wait, in seconds."""
+
+    publish_timeout: float = 5.0
+    subscribe_timeout: float = 5.0
+    liveness_timeout: float = 10.0
+    connect_timeout: float = 5.0
+
+
+class Role(Protocol):
+    """What is spoken over a link."""
+
+    name: str
+
+    async def open(self, wire: Wire, generation: int) -> None:
+        """Shake hands on a new connection; an exception closes it."""
+
+    def received(self, replies: Replies) -> None:
+        """Take the replies of one chunk."""
+
+    def lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
+
+    def writable(self) -> None:
+        """The socket takes bytes again."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an answer is due."""
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+
+
+class Link:
+    """One connection of one role, kept alive by a task that `start()` makes and `stop()` ends."""
+
+    def __init__(self, source: ConnectionSource, role: Role, timing: Timing) -> None:
+        self._source = source
+        self._role = role
+        self._timing = timing
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._closed = False
+        self.wire: Wire | None = None
+        # Open for new commands: connected, shaken hands, and the socket takes bytes.
+        self.ready = False
+        self.connected = False
+        self.generation = 0
+        self.attempts = 0
+        self.down_since: float | None = self._loop.time()
+        self.last_error: BaseException | None = None
+        self.refusal: BackendError | None = None
+
+    def start(self) -> None:
+        """Start connecting; does nothing if it has started."""
+        if self._task is None and not self._closed:
+            name = f"gapless {self._role.name} link to {self._source.address}"
+            self._task = self._loop.create_task(self._supervise(), name=name)
+
+    async def stop(self) -> None:
+        """Close, for good. Returns when the socket is closed and the task has ended."""
+        self._closed = True
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self.wake()
+
+    async def wait(self, condition: Callable[[], bool], deadline: float) -> None:
+        """Wait until `condition` holds; it is looked at whenever the state of the link changes.
+
+        Raises:
+            BackendUnavailable: The deadline (loop time) passed, or the link was closed.
+            BackendError: The server refuses the connection; trying again will not help.
+        """
+        self.start()
+        while not condition():
+            if self.refusal is not None:
+                raise self.refusal
+            if self._closed:
+                raise BackendUnavailable("the backend was shut down")
+            waiter = self._loop.create_future()
+            self._waiters.add(waiter)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await waiter
+            except TimeoutError:
+                raise self.unavailable() from self.last_error
+            finally:
+                self._waiters.discard(waiter)
+
+    def is_ready(self) -> bool:
+        return self.ready
+
+    def tried(self) -> bool:
+        """Whether the first attempt has ended, well or badly."""
+        return self.ready or self.attempts > 0
+
+    def unavailable(self) -> BackendUnavailable:
+        """Return the exception that describes the outage."""
+        address = self._source.address
+        if self.down_since is None:
+            return BackendUnavailable(
+                f"{address}: connected, but the server does not take more data; "
+                "it is overloaded or paused"
+            )
+        seconds = self._loop.time() - self.down_since
+        cause = f": {self.last_error}" if self.last_error else ""
+        return BackendUnavailable(
+            f"{address}: no connection for {seconds:.1f} s, {self.attempts} failed attempts{cause}; "
+            "nothing was sent, so the call can be repeated",
+            since=seconds,
+            attempts=self.attempts,
+        )
+
+    async def _supervise(self) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                wire, error = await self._connect(), None
+            except Exception as exception:
+                wire, error = None, exception
+            if wire is not None:
+                backoff.reset()
+                try:
+                    error = await self._watch(wire)
+                finally:
+                    # Also when cancelled: callers that wait for a reply must hear of it.
+                    self._down(error)
+                    await wire.close(error)
+                logger.warning(
+                    "%s link to %s lost: %s", self._role.name, self._source.address, error or "closed"
+                )
+            elif error is not None:
+                self._failed(error)
+            delay = backoff.next_delay_seconds(random.random())  # noqa: S311 (jitter, not a secret)
+            if self.refusal is not None:
+                delay = REFUSED_DELAY_SECONDS
+            await asyncio.sleep(delay)
+
+    async def _connect(self) -> Wire:
+        connection = self._source.connection()
+        wire: Wire | None = None
+        try:
+            async with asyncio.timeout(self._timing.connect_timeout):
+                await connection.connect()
+                wire = open_wire(connection, self._role.received, self._writable)
+                self.generation += 1
+                await self._role.open(wire, self.generation)
+        except BaseException as error:
+            if wire is not None:
+                self._role.lost(error if isinstance(error, Exception) else None)
+                await wire.close()
+            else:
+                await connection.disconnect(nowait=True)
+            if isinstance(error, TimeoutError) and not str(error):
+                seconds = self._timing.connect_timeout
+                raise TimeoutError(f"no answer within {seconds:g} s while connecting") from error
+            raise
+        self._up(wire)
+        return wire
+
+    async def _watch(self, wire: Wire) -> Exception | None:
+        """Wait until the wire closes; close it when the server shows no sign of life."""
+        check: asyncio.TimerHandle | None = None
+        interval = self._timing.liveness_timeout / CHECKS
+        unsent_bytes = 0
+
+        def look() -> None:
+            nonlocal check, unsent_bytes
+            check = self._loop.call_later(interval, look)
+            before, unsent_bytes = unsent_bytes, wire.unsent_bytes
+            if unsent_bytes < before:  # a large payload is on its way
+                wire.quiet_checks = 0
+            wire.quiet_checks += 1
+            if wire.quiet_checks >= CHECKS:
+                check.cancel()
+                dead.set_result(None)
+            elif wire.quiet_checks >= CHECKS_BEFORE_PING and not self._role.waiting:
+                self._role.ping()
+
+        dead = self._loop.create_future()
+        wire.quiet_checks = 0
+        check = self._loop.call_later(interval, look)
+        try:
+            await asyncio.wait({dead, wire.closed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            check.cancel()
+        if wire.closed.done():
+            return wire.closed.result() or ConnectionError("the server closed the connection")
+        return TimeoutError(f"no sign of life for {self._timing.liveness_timeout:g} s")
+
+    def _up(self, wire: Wire) -> None:
+        self.wire = wire
+        self.connected = True
+        self.ready = wire.writable
+        if self.generation > 1 or self.attempts:
+            seconds = self._loop.time() - (self.down_since or self._loop.time())
+            logger.info(
+                "%s link to %s restored after %.2f s", self._role.name, self._source.address, seconds
+            )
+        self.attempts = 0
+        self.down_since = None
+        self.last_error = None
+        self.refusal = None
+        self.wake()
+
+    def _down(self, error: Exception | None) -> None:
+        self.wire = None
+        self.connected = False
+        self.ready = False
+        self.down_since = self._loop.time()
+        self.last_error = error
+        self._role.lost(error)
+
+    def _failed(self, error: Exception) -> None:
+        self.attempts += 1
+        self.last_error = error
+        refused = errors.refusal(error, self._source.address)
+        # One line per change, not one per attempt.
+        if refused is not None and self.refusal is None:
+            logger.error("%s link: %s", self._role.name, refused)
+        elif self.attempts == 1:
+            logger.warning(
+                "%s link can't connect to %s, trying on: %s",
+                self._role.name,
+                self._source.address,
+                error,
+            )
+        self.refusal = refused
+        self.wake()
+
+    def _writable(self) -> None:
+        if self.connected:
+            self.ready = True
+            self._role.writable()
+            self.wake()
+
+    def wake(self) -> None:
+        """Let those who wait look at their condition again."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def as_connection_lost(error: Any, *, sent: bool) -> ConnectionLost:
+    """Return what a caller gets whose reply will not come."""
+    return ConnectionLost(str(error or "the connection was closed"), sent=sent)

@@ -1,0 +1,34 @@
+-- Append one payload to the stream of each channel and push it to the channel's subscribers.
+--
+-- KEYS  stream, last-id key, stream, last-id key, ...        one pair per channel, in publish order
+-- ARGV  1 payload
+--       2 MAXLEN operator, "~" or "="
+--       3 MAXLEN
+--       4 time to live of a stream in ms, "" for ever
+--       5 time to live of a last-id key in ms
+--       6... channel names, as in KEYS
+--
+-- Pushes "g1 <id> <previous id or -> <payload>" on a channel named like the stream.
+-- All or nothing: with several channels, a key of the wrong type is found before anything is written.
+
+if #KEYS > 2 then
+  for i = 1, #KEYS, 2 do
+    local kind = redis.call('TYPE', KEYS[i]).ok
+    if kind ~= 'stream' and kind ~= 'none' then
+      return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. kind .. ', not a stream')
+    end
+  end
+end
+
+for i = 1, #KEYS, 2 do
+  local stream = KEYS[i]
+  local id = redis.call('XADD', stream, 'MAXLEN', ARGV[2], ARGV[3], '*', 'data', ARGV[1], 'channel', ARGV[5 + (i + 1) / 2])
+  if ARGV[4] == '' then
+    redis.call('PERSIST', stream)
+  else
+    redis.call('PEXPIRE', stream, ARGV[4])
+  end
+  local previous = redis.call('SET', KEYS[i + 1], id, 'PX', ARGV[5], 'GET') or '-'
+  redis.call('PUBLISH', stream, 'g1 ' .. id .. ' ' .. previous .. ' ' .. ARGV[1])
+end
+return 1

@@ -1,0 +1,188 @@
+"""What a Redis backend has in one event loop: two links and the subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import hiredis
+
+from gapless._core.backlog import Item
+from gapless._core.subscriptions import Ticket
+from gapless._redis import errors
+from gapless._redis.client import ConnectionSource
+from gapless._redis.commands import Command, CommandLink
+from gapless._redis.link import ConnectionLost, Timing
+from gapless._redis.pushes import PushLink
+from gapless._redis.scripts import Script
+from gapless.errors import BackendError, BackendUnavailable, PublishUncertain
+
+logger = logging.getLogger("gapless")
+
+
+class Session:
+    """Lives in one event loop, from the first use or `start()` to `stop()`."""
+
+    def __init__(
+        self,
+        source: ConnectionSource,
+        timing: Timing,
+        *,
+        scripts: Iterable[Script],
+        push_link: type[PushLink],
+        deliver: Callable[[list[Item]], None],
+        max_outbox_bytes: int,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._timing = timing
+        self._max_outbox_bytes = max_outbox_bytes
+        self._outbox_bytes = 0
+        self.commands = CommandLink(source, timing, scripts)
+        self.pushes = push_link(source, timing, deliver)
+        self.subscriptions = self.pushes.subscriptions
+
+    async def start(self) -> None:
+        """Connect. Returns when both links are up or have failed once; the rest goes on by itself.
+
+        Raises:
+            BackendError: The server refuses us (wrong password, too old); trying again will not help.
+        """
+        deadline = self.loop.time() + self._timing.connect_timeout + 1.0
+        for link in (self.commands.link, self.pushes.link):
+            link.start()
+        for link in (self.commands.link, self.pushes.link):
+            try:
+                await link.wait(link.tried, deadline)
+            except BackendUnavailable:
+                return
+
+    async def stop(self) -> None:
+        """Close both links."""
+        await asyncio.gather(self.commands.link.stop(), self.pushes.link.stop())
+
+    async def publish(
+        self,
+        command: Command,
+        channels: Sequence[str],
+        *,
+        script: Script | None = None,
+        impatient: Callable[[], bool],
+    ) -> None:
+        """Send a publish command and wait for its reply.
+
+        Args:
+            command: What to send.
+            channels: For error messages.
+            script: The script that the command runs, in case that the server has lost it.
+            impatient: Asked while there is no connection: whether to wait for it only until
+                `publish_timeout` after the outage began, instead of after now.
+
+        Raises:
+            BackendUnavailable: No connection in time. Nothing was sent.
+            PublishUncertain: The connection broke before the reply.
+            BackendError: The server refused.
+        """
+        link = self.commands.link
+        deadline: float | None = None
+        while True:
+            if not link.ready:
+                deadline = deadline or self._publish_deadline(impatient())
+                await self._wait_for_turn(command, deadline)
+            try:
+                await self.commands.send(command)
+                return
+            except hiredis.ReplyError as error:
+                if script is None or not str(error).startswith("NOSCRIPT"):
+                    raise errors.from_reply(error, _doing(channels)) from None
+                # SCRIPT FLUSH or a failover. The refused call had no effect, so it can be repeated.
+                command = ("EVAL", script.body, *command[2:])
+                script = None
+            except ConnectionLost as error:
+                if error.sent:
+                    raise PublishUncertain(
+                        f"{_doing(channels)}: the connection broke before the reply ({error}); "
+                        "it may or may not have been published",
+                        channels=channels,
+                    ) from error
+
+    async def request(self, *command: str | bytes | int) -> Any:
+        """Send a command that only reads and return its reply.
+
+        Raises:
+            BackendUnavailable: No reply within `publish_timeout`.
+            BackendError: The server refused.
+        """
+        try:
+            return await self.commands.request(
+                command, self.loop.time() + self._timing.publish_timeout
+            )
+        except hiredis.ReplyError as error:
+            raise errors.from_reply(error, str(command[0])) from None
+
+    async def subscribe(self, names: Sequence[tuple[str, bytes]]) -> None:
+        """Want channels, and wait until the server has confirmed them or `subscribe_timeout` has passed.
+
+        A timeout is not an error: what is wanted is recorded, and is subscribed when the server can be
+        reached.
+
+        Raises:
+            BackendError: The server refuses us or a channel; the channels of this call are given up.
+        """
+        channels = [channel for channel, _ in names]
+        ticket = self.subscriptions.want(names)
+        self.pushes.send_commands()
+        link = self.pushes.link
+        if not ticket.done:
+            try:
+                down_since = link.down_since
+                start = self.loop.time() if down_since is None else down_since
+                await link.wait(lambda: ticket.done, start + self._timing.subscribe_timeout)
+            except BackendUnavailable as error:
+                logger.warning(
+                    "%d channels will be subscribed as soon as possible: %s", ticket.pending, error
+                )
+            except (asyncio.CancelledError, BackendError):
+                self._give_up(ticket, channels)
+                raise
+        if ticket.error is not None:
+            self._give_up(ticket, channels)
+            raise ticket.error
+        self.subscriptions.claim(ticket, channels)
+
+    def unsubscribe(self, channels: Iterable[str]) -> None:
+        """No longer want channels. Takes effect at once."""
+        if self.subscriptions.forget(channels):
+            self.pushes.link.wake()
+        self.pushes.send_commands()
+
+    def _give_up(self, ticket: Ticket, channels: Sequence[str]) -> None:
+        if self.subscriptions.abandon(ticket, channels):
+            self.pushes.link.wake()
+        self.pushes.send_commands()
+
+    def _publish_deadline(self, impatient: bool) -> float:
+        down_since = self.commands.link.down_since
+        start = down_since if impatient and down_since is not None else self.loop.time()
+        return start + self._timing.publish_timeout
+
+    async def _wait_for_turn(self, command: Command, deadline: float) -> None:
+        size = sum(len(part) for part in command if not isinstance(part, int))
+        if self._outbox_bytes + size > self._max_outbox_bytes and self._outbox_bytes:
+            raise BackendUnavailable(
+                f"{self._outbox_bytes} bytes of publishes wait for a connection already "
+                f"(max_outbox_bytes={self._max_outbox_bytes})"
+            ) from self.commands.link.last_error
+        self._outbox_bytes += size
+        link = self.commands.link
+        try:
+            await link.wait(link.is_ready, deadline)
+        finally:
+            self._outbox_bytes -= size
+
+
+def _doing(channels: Sequence[str]) -> str:
+    if len(channels) == 1:
+        return f"publish to {channels[0]!r:.200}"
+    return f"publish to {len(channels)} channels, the first {channels[0]!r:.200}"

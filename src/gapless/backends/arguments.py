@@ -1,0 +1,73 @@
+"""Checks of arguments; each error names the argument, what is expected and what came."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import Any
+
+from gapless.errors import ConfigurationError
+
+# The server's limit for one string (Redis documentation, "Strings").
+MAX_PAYLOAD_BYTES = 512 * 1024 * 1024 - 64 * 1024
+
+
+def at_least(minimum: int, **named: Any) -> None:
+    """Check that each value is an int of at least `minimum`."""
+    for name, value in named.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise ConfigurationError(f"{name}: expected an int of at least {minimum}, got {value!r}")
+
+
+def positive_seconds(**named: Any) -> None:
+    """Check that each value is a positive, finite number."""
+    for name, value in named.items():
+        if (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not math.isfinite(value)
+            or value <= 0
+        ):
+            raise ConfigurationError(f"{name}: expected a positive number of seconds, got {value!r}")
+
+
+def ttl_ms(name: str, value: Any) -> int:
+    """Return a time to live in ms from an int of ms or a timedelta."""
+    if isinstance(value, timedelta):
+        milliseconds = value // timedelta(milliseconds=1)
+        if milliseconds < 1:
+            raise ConfigurationError(f"{name}: expected at least 1 ms, got {value!r}")
+        return milliseconds
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigurationError(f"{name}: expected an int of ms or a timedelta, got {value!r}")
+    if value < 1:
+        raise ConfigurationError(
+            f"{name}: expected at least 1 ms, got {value!r}; None keeps a stream for ever"
+        )
+    return value
+
+
+def payload(data: object) -> bytes:
+    """Return `data` as bytes.
+
+    Raises:
+        TypeError: It is not bytes, bytearray or memoryview.
+        ValueError: It is larger than the server takes.
+    """
+    if not isinstance(data, bytes):
+        if not isinstance(data, bytearray | memoryview):
+            raise TypeError(f"data: expected bytes, got {type(data).__name__}; encode it first")
+        data = bytes(data)
+    if len(data) > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"data: {len(data)} bytes; the server takes at most {MAX_PAYLOAD_BYTES}")
+    return data
+
+
+def limit(value: object) -> None:
+    """Check how many events a caller asks for.
+
+    Raises:
+        ValueError: Not None and not an int of at least 0.
+    """
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise ValueError(f"limit: expected None or an int of at least 0, got {value!r}")

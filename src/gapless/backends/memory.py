@@ -1,0 +1,195 @@
+"""A backend inside one process: for tests, development and single-process applications."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, Iterable
+from datetime import timedelta
+from time import monotonic
+
+from gapless._core.backlog import Item
+from gapless._core.event import Event, Gap
+from gapless._core.history import check_id, id_key, resume
+from gapless._core.names import check_channels
+from gapless._core.subscriptions import Subscription
+from gapless.backends import arguments
+from gapless.backends.base import ChannelsBackend
+from gapless.backends.delivery import Delivery, stream_events, stream_payloads
+
+__all__ = ["MemoryChannelsBackend"]
+
+
+class _Stream:
+    """The kept events of one channel."""
+
+    __slots__ = ("events", "last_id", "published_at")
+
+    def __init__(self, history: int) -> None:
+        self.events: deque[Event] = deque(maxlen=history)
+        self.last_id = "0-0"
+        self.published_at = 0.0
+
+
+class MemoryChannelsBackend(ChannelsBackend):
+    """Channels within one process, with the semantics of `RedisChannelsStreamBackend`.
+
+    History is kept whether or not anybody subscribes, outlives unsubscribe and `on_shutdown`, and is
+    addressed by ids in the order of publishing. Use one object from one event loop at a time.
+
+    Args:
+        history: Events to keep for each channel, at least 0. 0 keeps nothing.
+        stream_ttl: Forget the history of a channel so long after its last event: milliseconds or a
+            timedelta, at least 1 ms. None: never, so that memory grows with the number of channels.
+        max_backlog: Events that wait for a consumer; what exceeds it is dropped, counted, and reported
+            as a Gap.
+        max_backlog_bytes: The same bound for their payloads.
+
+    Raises:
+        ConfigurationError: An argument is out of range or of the wrong kind.
+    """
+
+    def __init__(
+        self,
+        history: int = 0,
+        *,
+        stream_ttl: int | timedelta | None = None,
+        max_backlog: int = 100_000,
+        max_backlog_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        arguments.at_least(0, history=history)
+        arguments.at_least(1, max_backlog=max_backlog, max_backlog_bytes=max_backlog_bytes)
+        self._history = history
+        self._ttl_seconds = (
+            None if stream_ttl is None else arguments.ttl_ms("stream_ttl", stream_ttl) / 1000
+        )
+        self._max_backlog = max_backlog
+        self._max_backlog_bytes = max_backlog_bytes
+        self._sequence = 0
+        # By channel, the one published to longest ago first.
+        self._streams: OrderedDict[str, _Stream] = OrderedDict()
+        self._subscriptions: dict[str, Subscription] = {}
+        self._delivery: Delivery | None = None
+
+    async def on_startup(self) -> None:
+        """Nothing to prepare."""
+
+    async def on_shutdown(self) -> None:
+        """Forget the subscriptions and end the generators; the history stays."""
+        await self.unsubscribe(list(self._subscriptions))
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            delivery.close()
+
+    async def publish(self, data: bytes, channels: Iterable[str]) -> None:
+        """Publish data to channels, in their order, each once. Never waits.
+
+        Raises:
+            TypeError, ValueError: The arguments are not bytes and an iterable of names.
+        """
+        names = check_channels(channels)
+        payload = arguments.payload(data)
+        items: list[Item] = []
+        for channel in names:
+            event_id = self._append(channel, payload)
+            subscription = self._subscriptions.get(channel)
+            if subscription is not None:
+                items.append((subscription, payload, event_id))
+        if items:
+            self._consumers().put(items)
+
+    async def subscribe(self, channels: Iterable[str]) -> None:
+        """Subscribe to channels: receive what is published to them after this returned."""
+        for channel in check_channels(channels):
+            if channel not in self._subscriptions:
+                self._subscriptions[channel] = Subscription(channel, channel.encode())
+
+    async def unsubscribe(self, channels: Iterable[str]) -> None:
+        """Stop listening for events on channels, also for what is buffered."""
+        for channel in check_channels(channels):
+            subscription = self._subscriptions.pop(channel, None)
+            if subscription is not None:
+                subscription.wanted = False
+
+    def events(self) -> AsyncGenerator[Event | Gap, None]:
+        """Return a generator of the events of subscribed channels, and of gaps in their place."""
+        return stream_events(self._consumers)
+
+    def stream_events(self) -> AsyncGenerator[tuple[str, bytes], None]:
+        """Return a generator of channel and payload of each event of subscribed channels."""
+        return stream_payloads(self._consumers)
+
+    async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
+        """Return the newest `limit` payloads of `channel` (None: all that are kept), oldest first.
+
+        Raises:
+            ValueError: `limit` is negative.
+        """
+        arguments.limit(limit)
+        events = self._kept(channel)
+        return [event.data for event in (events if limit is None else events[-limit:] if limit else ())]
+
+    async def position(self, channel: str) -> str | None:
+        """Return the id of the newest event of `channel`, or None if none is known."""
+        self._expire()
+        stream = self._streams.get(channel)
+        return stream.last_id if stream else None
+
+    async def read(
+        self, channel: str, *, after: str | None = None, limit: int | None = None
+    ) -> list[Event | Gap]:
+        """Return the kept events of `channel` after the event `after`, oldest first.
+
+        As `RedisChannelsStreamBackend.read()`.
+        """
+        arguments.limit(limit)
+        kept = self._kept(channel)
+        if after is None:
+            return [*kept[:limit]]
+        start = id_key(check_id(after))
+        found = resume(
+            channel,
+            after=after,
+            entries=[event for event in kept if id_key(event.id or "0-0") >= start],
+            oldest_id=kept[0].id if kept else None,
+            last_id=await self.position(channel),
+        )
+        if limit is None or not found:
+            return found
+        return found[: limit + isinstance(found[0], Gap)]
+
+    def _append(self, channel: str, data: bytes) -> str:
+        self._sequence += 1
+        event_id = f"{self._sequence}-0"
+        self._expire()
+        stream = self._streams.get(channel)
+        if stream is None:
+            stream = self._streams[channel] = _Stream(self._history)
+        else:
+            self._streams.move_to_end(channel)
+        stream.events.append(Event(channel, data, event_id))
+        stream.last_id = event_id
+        stream.published_at = monotonic()
+        return event_id
+
+    def _expire(self) -> None:
+        if self._ttl_seconds is None:
+            return
+        limit = monotonic() - self._ttl_seconds
+        while self._streams:
+            channel, stream = next(iter(self._streams.items()))
+            if stream.published_at > limit:
+                return
+            del self._streams[channel]
+
+    def _kept(self, channel: str) -> list[Event]:
+        check_channels([channel])
+        self._expire()
+        stream = self._streams.get(channel)
+        return list(stream.events) if stream else []
+
+    def _consumers(self) -> Delivery:
+        if self._delivery is None:
+            self._delivery = Delivery(
+                max_events=self._max_backlog, max_bytes=self._max_backlog_bytes
+            )
+        return self._delivery

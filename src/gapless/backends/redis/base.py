@@ -1,0 +1,271 @@
+"""Connections, subscriptions and consumers: what both Redis backends have."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from gapless._core.event import Event, Gap
+from gapless._core.names import check_channels
+from gapless._redis.client import ConnectionSource
+from gapless._redis.commands import Command
+from gapless._redis.keys import Keys
+from gapless._redis.link import Timing
+from gapless._redis.pushes import PushLink
+from gapless._redis.scripts import Script
+from gapless._redis.session import Session
+from gapless.backends import arguments
+from gapless.backends.base import ChannelsBackend
+from gapless.backends.delivery import Delivery, stream_events, stream_payloads
+from gapless.backends.litestar_worker import in_litestar_worker
+from gapless.errors import ChannelsError
+
+if TYPE_CHECKING:
+    from gapless._redis.client import Redis, Valkey
+
+logger = logging.getLogger("gapless")
+
+MEBIBYTE = 1024 * 1024
+
+
+class Bounds(TypedDict, total=False):
+    """The bounds of every wait and queue, as `RedisChannelsBackend` documents them."""
+
+    publish_timeout: float
+    subscribe_timeout: float
+    liveness_timeout: float
+    connect_timeout: float
+    max_backlog: int
+    max_backlog_bytes: int
+    max_outbox_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _InLoop:
+    loop: asyncio.AbstractEventLoop
+    session: Session
+    delivery: Delivery
+
+
+class RedisChannelsBackend(ChannelsBackend, ABC):
+    """Base of the Redis backends: connections, subscriptions and consumers.
+
+    Nothing is connected at construction. The first use in an event loop connects, or `on_startup()`;
+    one backend works in any number of loops, one after the other or at once.
+
+    Args:
+        redis: A `redis.asyncio.Redis` or `valkey.asyncio.Valkey`, with whatever host, credentials,
+            TLS, unix socket, database or Sentinel it has. Two connections of our own are made like
+            its connections (none is taken from its pool), so its `decode_responses`, `protocol`,
+            `socket_timeout` and pool size don't matter. It stays yours to close.
+        key_prefix: Stands before the name of every key and push channel, joined by ``_``. ``""``:
+            bare channel names. Channel names are byte-exact; any string that UTF-8 can encode.
+        stream_sleep_no_subscriptions: Milliseconds, at least 0. Kept for compatibility and without
+            effect: nothing is polled, so there is no pause.
+        publish_timeout: Seconds that a publish waits for a connection, while there is none.
+        subscribe_timeout: Seconds that a subscribe waits for the server's confirmation.
+        liveness_timeout: Seconds without a sign of life, a PING included, after which a connection
+            is given up and made anew.
+        connect_timeout: Seconds for one attempt to connect.
+        max_backlog: Events that wait for a consumer of `events()` or `stream_events()`; what exceeds
+            it is dropped, counted, and reported as a Gap.
+        max_backlog_bytes: The same bound for their payloads.
+        max_outbox_bytes: Bytes of publishes that wait for a connection; beyond it, publish raises
+            BackendUnavailable at once.
+
+    Raises:
+        ConfigurationError: An argument is out of range or of the wrong kind.
+    """
+
+    _push_link: type[PushLink]
+    _script: Script
+
+    def __init__(
+        self,
+        *,
+        redis: Redis | Valkey,
+        key_prefix: str,
+        stream_sleep_no_subscriptions: int,
+        publish_timeout: float = 5.0,
+        subscribe_timeout: float = 5.0,
+        liveness_timeout: float = 10.0,
+        connect_timeout: float = 5.0,
+        max_backlog: int = 100_000,
+        max_backlog_bytes: int = 64 * MEBIBYTE,
+        max_outbox_bytes: int = 64 * MEBIBYTE,
+    ) -> None:
+        self._redis = redis
+        self._source = ConnectionSource(redis)
+        self._keys = Keys(key_prefix)
+        arguments.at_least(0, stream_sleep_no_subscriptions=stream_sleep_no_subscriptions)
+        arguments.at_least(
+            1,
+            max_backlog=max_backlog,
+            max_backlog_bytes=max_backlog_bytes,
+            max_outbox_bytes=max_outbox_bytes,
+        )
+        arguments.positive_seconds(
+            publish_timeout=publish_timeout,
+            subscribe_timeout=subscribe_timeout,
+            liveness_timeout=liveness_timeout,
+            connect_timeout=connect_timeout,
+        )
+        self._timing = Timing(
+            publish_timeout=publish_timeout,
+            subscribe_timeout=subscribe_timeout,
+            liveness_timeout=liveness_timeout,
+            connect_timeout=connect_timeout,
+        )
+        self._max_backlog = max_backlog
+        self._max_backlog_bytes = max_backlog_bytes
+        self._max_outbox_bytes = max_outbox_bytes
+        # What we have in the loop that was used last, and in all loops.
+        self._current: _InLoop | None = None
+        self._loops: dict[asyncio.AbstractEventLoop, _InLoop] = {}
+
+    async def on_startup(self) -> None:
+        """Connect, in the running event loop. Called by the plugin on application startup.
+
+        An application can start while the server is away: this returns after the first attempt, and
+        the connection comes when the server does. Idempotent.
+
+        Raises:
+            PermissionDenied: Wrong password, or a missing permission.
+            UnsupportedServer: The server is older than Redis 6.2.
+        """
+        try:
+            await self._enter().session.start()
+        except BaseException:
+            await self.on_shutdown()
+            raise
+
+    async def on_shutdown(self) -> None:
+        """Close the connections of the running event loop. Called by the plugin on application shutdown.
+
+        Subscriptions are forgotten, publishes under way get their exception, and generators end. The
+        backend can be used again afterwards, with or without `on_startup()`. Idempotent; bounded.
+        """
+        current = self._loops.pop(asyncio.get_running_loop(), None)
+        if current is not None:
+            if self._current is current:
+                self._current = None
+            current.delivery.close()
+            await current.session.stop()
+
+    async def subscribe(self, channels: Iterable[str]) -> None:
+        """Subscribe to channels: receive what is published to them after this returned.
+
+        Returns when the server has confirmed. While it is away, returns at the latest
+        `subscribe_timeout` after the outage began: what is wanted is recorded, and subscribed when the
+        server is back. Subscribing again changes nothing; no channels is no command.
+
+        Args:
+            channels: Names, in any iterable.
+
+        Raises:
+            PermissionDenied: Wrong password, or the ACL user may not read a channel. The channels of
+                this call are not subscribed then.
+            TypeError: Not an iterable of str.
+            ValueError: A name that UTF-8 can't encode.
+
+        If it is cancelled, channels that only this call asked for are given up.
+        """
+        names = check_channels(channels)
+        if names:
+            stream = self._keys.stream
+            await self._enter().session.subscribe([(name, stream(name).encode()) for name in names])
+
+    async def unsubscribe(self, channels: Iterable[str]) -> None:
+        """Stop listening for events on channels; takes effect at once, also for what is buffered.
+
+        Args:
+            channels: Names, in any iterable. Unknown ones are ignored; none is no command.
+        """
+        names = check_channels(channels)
+        if names:
+            self._enter().session.unsubscribe(names)
+
+    async def publish(self, data: bytes, channels: Iterable[str]) -> None:
+        """Publish data to channels, in their order, each once.
+
+        This operation is performed atomically: one command for one channel, one Lua script for any
+        number. While there is no connection it waits up to `publish_timeout`. It is never repeated
+        blindly, and a caller that is cancelled may still have published.
+
+        Args:
+            data: The payload, at most 512 MB less the names.
+            channels: Names, in any iterable; none is no command.
+
+        Raises:
+            BackendUnavailable: No connection in time; nothing was sent.
+            PublishUncertain: The connection broke before the reply; it may or may not be published.
+            PermissionDenied, UnsupportedServer, BackendError: The server refused; the message says why.
+            TypeError, ValueError: The arguments are not bytes and an iterable of names.
+
+        Called by the publish worker of Litestar's plugin (`ChannelsPlugin.publish()`), it raises none
+        of these: it would end the worker, and hang the shutdown. It logs an error instead.
+        """
+        try:
+            names = check_channels(channels)
+            if names:
+                command, script = self._publish_command(arguments.payload(data), names)
+                await self._enter().session.publish(
+                    command, names, script=script, impatient=in_litestar_worker
+                )
+        except (ChannelsError, TypeError, ValueError) as error:
+            if not in_litestar_worker():
+                raise
+            logger.error("an event was not published: %s", error)
+
+    def stream_events(self) -> AsyncGenerator[tuple[str, Any], None]:
+        """Return a generator, iterating over events of subscribed channels as they become available.
+
+        Yields channel and payload (bytes), in the order in which the server published them, also across
+        channels. It waits in this process only, so it can be cancelled at any time; it never raises for
+        an outage, and ends after `on_shutdown()`. Several generators get every event each; events that
+        arrive while there is none wait for the next one. See `events()` for ids and gaps.
+        """
+        return stream_payloads(self._delivery)
+
+    def events(self) -> AsyncGenerator[Event | Gap, None]:
+        """Return a generator like `stream_events()`, of `Event` and `Gap` objects."""
+        return stream_events(self._delivery)
+
+    @abstractmethod
+    def _publish_command(
+        self, data: bytes, names: list[str]
+    ) -> tuple[Command, Script | None]:
+        """Return the command that publishes to at least one channel, and the script that it runs."""
+
+    def _delivery(self) -> Delivery:
+        return self._enter().delivery
+
+    def _enter(self) -> _InLoop:
+        """Return what we have in the running event loop; the first call in a loop makes it."""
+        loop = asyncio.get_running_loop()
+        current = self._current
+        if current is not None and current.loop is loop:
+            return current
+        current = self._loops.get(loop)
+        if current is None:
+            for closed in [other for other in self._loops if other.is_closed()]:
+                del self._loops[closed]
+            delivery = Delivery(max_events=self._max_backlog, max_bytes=self._max_backlog_bytes)
+            session = Session(
+                self._source,
+                self._timing,
+                scripts=[self._script],
+                push_link=self._push_link,
+                deliver=delivery.put,
+                max_outbox_bytes=self._max_outbox_bytes,
+            )
+            current = self._loops[loop] = _InLoop(loop, session, delivery)
+        self._current = current
+        return current
+
+    def _make_key(self, channel: str) -> str:
+        return self._keys.stream(channel)

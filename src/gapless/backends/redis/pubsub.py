@@ -1,0 +1,65 @@
+"""The Pub/Sub backend: live events, no history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
+
+from gapless._redis import scripts
+from gapless._redis.commands import Command
+from gapless._redis.pushes import PushLink
+from gapless.backends.redis.base import Bounds, RedisChannelsBackend
+
+if TYPE_CHECKING:
+    from gapless._redis.client import Redis, Valkey
+
+_PUBLISH = scripts.load("publish_pubsub.lua")
+
+
+class RedisChannelsPubSubBackend(RedisChannelsBackend):
+    """Redis channels backend, Pub/Sub.
+
+    This backend provides low overhead and resource usage but no support for history. What is published
+    while the connection is down is missed; a `Gap` of reason ``disconnected`` says so on each channel.
+    A message is the bare payload on the push channel ``{key_prefix}_{channel}``, so anything can
+    publish: ``redis-cli PUBLISH LITESTAR_CHANNELS_room hello``.
+
+    Args:
+        redis: An asyncio client of redis-py or valkey-py.
+        key_prefix: Stands before the name of every push channel, joined by ``_``; ``""``: bare names.
+        stream_sleep_no_subscriptions: Without effect; see `RedisChannelsBackend`, also for the rest.
+    """
+
+    _push_link = PushLink
+    _script = _PUBLISH
+
+    def __init__(
+        self,
+        *,
+        redis: Redis | Valkey,
+        stream_sleep_no_subscriptions: int = 1,
+        key_prefix: str = "LITESTAR_CHANNELS",
+        **bounds: Unpack[Bounds],
+    ) -> None:
+        super().__init__(
+            redis=redis,
+            key_prefix=key_prefix,
+            stream_sleep_no_subscriptions=stream_sleep_no_subscriptions,
+            **bounds,
+        )
+
+    async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
+        """Not implemented: Pub/Sub keeps no history.
+
+        Raises:
+            NotImplementedError: Always; `RedisChannelsStreamBackend` keeps history.
+        """
+        raise NotImplementedError(
+            "Pub/Sub keeps no history; use RedisChannelsStreamBackend for get_history()"
+        )
+
+    def _publish_command(
+        self, data: bytes, names: list[str]
+    ) -> tuple[Command, scripts.Script | None]:
+        if len(names) == 1:
+            return ("PUBLISH", self._keys.stream(names[0]), data), None
+        return ("EVALSHA", _PUBLISH.sha, 0, data, *map(self._keys.stream, names)), _PUBLISH
