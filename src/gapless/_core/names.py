@@ -6,13 +6,17 @@ from gapless.errors import ConfigurationError
 
 
 def check_channels(channels: object) -> list[str]:
-    """Return the channels in order, without duplicates.
+    """Return the channels in order, without duplicates; a list of one name is returned as it is.
 
     Raises:
         TypeError: Not an iterable of str.
         ValueError: A name that can't be encoded as UTF-8 (a lone surrogate).
     """
-    if isinstance(channels, str | bytes):
+    if type(channels) is list and len(channels) == 1 and type(channels[0]) is str:
+        # The hot path of publish: one name.
+        if channels[0].isascii():
+            return channels
+    if isinstance(channels, (str, bytes)):
         raise TypeError(
             f"channels: expected an iterable of names, got one name; pass [{channels!r}]"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-import hiredis
+from hiredis import ReplyError
 
 from gapless.errors import (
     BackendError,
@@ -12,6 +12,8 @@ from gapless.errors import (
     PermissionDenied,
     UnsupportedServer,
 )
+
+__all__ = ["ReplyError", "check_server", "error_code", "from_reply", "refusal"]
 
 # Redis before 7 wraps an error inside a script in "ERR Error running script ...", so the code is
 # looked for anywhere in the text.
@@ -54,7 +56,7 @@ def error_code(text: str) -> str | None:
     return match.group(1) if match else None
 
 
-def from_reply(reply: hiredis.ReplyError, doing: str) -> BackendError:
+def from_reply(reply: ReplyError, doing: str) -> BackendError:
     """Turn the server's error reply into our exception. `doing` says what was refused."""
     text = str(reply)
     code = error_code(text)

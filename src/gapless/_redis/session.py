@@ -7,13 +7,12 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import hiredis
-
 from gapless._core.backlog import Item
 from gapless._core.subscriptions import Ticket
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource
 from gapless._redis.commands import Command, CommandLink
+from gapless._redis.errors import ReplyError
 from gapless._redis.link import ConnectionLost, Timing
 from gapless._redis.pushes import PushLink
 from gapless._redis.scripts import Script
@@ -93,19 +92,33 @@ class Session:
             try:
                 await self.commands.send(command)
                 return
-            except hiredis.ReplyError as error:
-                if script is None or not str(error).startswith("NOSCRIPT"):
-                    raise errors.from_reply(error, _doing(channels)) from None
-                # SCRIPT FLUSH or a failover. The refused call had no effect, so it can be repeated.
-                command = ("EVAL", script.body, *command[2:])
-                script = None
-            except ConnectionLost as error:
-                if error.sent:
-                    raise PublishUncertain(
-                        f"{_doing(channels)}: the connection broke before the reply ({error}); "
-                        "it may or may not have been published",
-                        channels=channels,
-                    ) from error
+            except (ReplyError, ConnectionLost) as error:
+                command = self.repeatable(command, channels, script, error)
+
+    def repeatable(
+        self,
+        command: Command,
+        channels: Sequence[str],
+        script: Script | None,
+        error: ReplyError | ConnectionLost,
+    ) -> Command:
+        """Return the command to send after a publish failed, if it certainly had no effect; else raise.
+
+        Raises:
+            PublishUncertain, BackendError: As `publish()`.
+        """
+        if isinstance(error, ConnectionLost):
+            if not error.sent:
+                return command
+            raise PublishUncertain(
+                f"{_doing(channels)}: the connection broke before the reply ({error}); "
+                "it may or may not have been published",
+                channels=channels,
+            ) from error
+        if script is not None and command[0] == "EVALSHA" and str(error).startswith("NOSCRIPT"):
+            # SCRIPT FLUSH or a failover: the server has lost the script.
+            return ("EVAL", script.body, *command[2:])
+        raise errors.from_reply(error, _doing(channels)) from None
 
     async def request(self, *command: str | bytes | int) -> Any:
         """Send a command that only reads and return its reply.
@@ -118,7 +131,7 @@ class Session:
             return await self.commands.request(
                 command, self.loop.time() + self._timing.publish_timeout
             )
-        except hiredis.ReplyError as error:
+        except ReplyError as error:
             raise errors.from_reply(error, str(command[0])) from None
 
     async def subscribe(self, names: Sequence[tuple[str, bytes]]) -> None:

@@ -14,7 +14,8 @@ from gapless._core.names import check_channels
 from gapless._redis.client import ConnectionSource
 from gapless._redis.commands import Command
 from gapless._redis.keys import Keys
-from gapless._redis.link import Timing
+from gapless._redis.errors import ReplyError
+from gapless._redis.link import ConnectionLost, Timing
 from gapless._redis.pushes import PushLink
 from gapless._redis.scripts import Script
 from gapless._redis.session import Session
@@ -213,9 +214,15 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
             names = check_channels(channels)
             if names:
                 command, script = self._publish_command(arguments.payload(data), names)
-                await self._enter().session.publish(
-                    command, names, script=script, impatient=in_litestar_worker
-                )
+                session = self._enter().session
+                if session.commands.link.ready:
+                    # The hot path, without the coroutine that knows what to do when something fails.
+                    try:
+                        await session.commands.send(command)
+                        return
+                    except (ReplyError, ConnectionLost) as error:
+                        command = session.repeatable(command, names, script, error)
+                await session.publish(command, names, script=script, impatient=in_litestar_worker)
         except (ChannelsError, TypeError, ValueError) as error:
             if not in_litestar_worker():
                 raise
