@@ -1,0 +1,316 @@
+"""The behaviour that every backend shares, as a test suite that anyone can run on their own.
+
+    class TestMyBackend(BackendContract):
+        @asynccontextmanager
+        async def open_backend(self):
+            yield MyBackend(...)
+
+Works under pytest (no plugin needed) and, mixed into a `unittest.TestCase`, under unittest. Each test
+runs in an event loop of its own, and fails after `time_limit_seconds`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any
+
+from gapless._core.event import Event, Gap
+from gapless.backends.base import ChannelsBackend
+
+__all__ = ["BackendContract"]
+
+Behaviour = Callable[["BackendContract", ChannelsBackend], Awaitable[None]]
+
+# Names that a careless backend merges, loses or interprets.
+AWKWARD_NAMES = [
+    "room", "ROOM", "Room", "", " ", "*", "r?om", "[room]", "{a}b", "}{", "a:b", "a_b", "straße", "STRASSE",
+    "\u65e5\u672c", "\U0001f600", "nul\0nul", "new\nline", "\r\n", "%s", "n" * 10_000,
+]  # fmt: skip
+
+
+def behaviour(body: Behaviour) -> Callable[[BackendContract], None]:
+    """Turn a coroutine that takes a backend into a test method."""
+
+    def test(self: BackendContract) -> None:
+        asyncio.run(self._run(body))
+
+    test.__name__ = body.__name__  # type: ignore[attr-defined]
+    test.__qualname__ = body.__qualname__
+    test.__doc__ = body.__doc__
+    return test
+
+
+async def take(stream: AsyncGenerator[Any, None], count: int) -> list[Any]:
+    """Return the next `count` items."""
+    return [await anext(stream) for _ in range(count)]
+
+
+class BackendContract(ABC):
+    """Inherit, say how to open a backend, and run.
+
+    Attributes:
+        keeps_history: Whether the backend keeps at least 10 events of each channel, and gives them ids.
+        time_limit_seconds: For one test.
+    """
+
+    keeps_history = True
+    time_limit_seconds = 20.0
+
+    @abstractmethod
+    def open_backend(self) -> AbstractAsyncContextManager[ChannelsBackend]:
+        """Return a context manager that gives a fresh backend, keeping 10 events of history if any."""
+
+    async def _run(self, body: Behaviour) -> None:
+        async with asyncio.timeout(self.time_limit_seconds), self.open_backend() as backend:
+            try:
+                await body(self, backend)
+            finally:
+                await backend.on_shutdown()
+
+    async def _live(self, backend: ChannelsBackend, published: list[tuple[str, bytes]]) -> None:
+        """Check that exactly `published` comes out of the stream, then a mark published now."""
+        await backend.subscribe(["mark"])
+        await backend.publish(b"mark", ["mark"])
+        async with aclosing(backend.stream_events()) as stream:
+            got = await take(stream, len(published) + 1)
+        assert got == [*published, ("mark", b"mark")]
+
+    @behaviour
+    async def test_an_event_reaches_its_subscriber_byte_for_byte(self, backend: ChannelsBackend) -> None:
+        await backend.on_startup()
+        await backend.subscribe(["room"])
+        payloads = [b"", b"\x00\xff\r\n", bytes(range(256)), b"g1 1-0 - x", b"x" * 1_000_000]
+        for payload in payloads:
+            await backend.publish(payload, ["room"])
+        await self._live(backend, [("room", payload) for payload in payloads])
+
+    @behaviour
+    async def test_it_works_without_startup(self, backend: ChannelsBackend) -> None:
+        await backend.subscribe(["room"])
+        await backend.publish(b"1", ["room"])
+        await self._live(backend, [("room", b"1")])
+
+    @behaviour
+    async def test_events_come_in_the_order_of_publishing_across_channels(
+        self, backend: ChannelsBackend
+    ) -> None:
+        await backend.subscribe(["a", "b", "c"])
+        expected = []
+        for number in range(50):
+            channels = [["a"], ["b", "a"], ["c", "a", "b"]][number % 3]
+            await backend.publish(b"%d" % number, channels)
+            expected += [(channel, b"%d" % number) for channel in channels]
+        await self._live(backend, expected)
+
+    @behaviour
+    async def test_a_channel_named_twice_gets_the_event_once(self, backend: ChannelsBackend) -> None:
+        await backend.subscribe(["a", "b"])
+        await backend.publish(b"1", ["b", "a", "b", "b"])
+        await self._live(backend, [("b", b"1"), ("a", b"1")])
+
+    @behaviour
+    async def test_no_channels_is_no_command(self, backend: ChannelsBackend) -> None:
+        await backend.subscribe(["a"])
+        await backend.publish(b"1", [])
+        await backend.subscribe([])
+        await backend.unsubscribe([])
+        await backend.publish(b"2", ["a"])
+        await self._live(backend, [("a", b"2")])
+
+    @behaviour
+    async def test_channels_come_in_any_iterable(self, backend: ChannelsBackend) -> None:
+        await backend.subscribe(name for name in ("a", "b", "c"))
+        await backend.publish(b"1", (name for name in ("c", "a")))
+        await backend.unsubscribe({"a": 1})
+        await backend.publish(b"2", dict.fromkeys(["a", "b"]))
+        await self._live(backend, [("c", b"1"), ("b", b"2")])
+
+    @behaviour
+    async def test_subscribing_twice_delivers_once(self, backend: ChannelsBackend) -> None:
+        await backend.subscribe(["a"])
+        await backend.subscribe(["a", "a"])
+        await backend.publish(b"1", ["a"])
+        await self._live(backend, [("a", b"1")])
+        await backend.unsubscribe(["a"])
+        await backend.publish(b"2", ["a"])
+        await self._live(backend, [])
+
+    @behaviour
+    async def test_an_earlier_event_is_not_delivered_as_live(self, backend: ChannelsBackend) -> None:
+        await backend.publish(b"early", ["a"])
+        await backend.subscribe(["a"])
+        await self._live(backend, [])
+        await backend.unsubscribe(["a"])
+        await backend.publish(b"between", ["a"])
+        await backend.subscribe(["a"])
+        await self._live(backend, [])
+
+    @behaviour
+    async def test_nothing_comes_after_unsubscribe_not_even_what_was_buffered(
+        self, backend: ChannelsBackend
+    ) -> None:
+        await backend.subscribe(["a", "b"])
+        await backend.publish(b"1", ["a", "b"])
+        await backend.publish(b"2", ["a", "b"])
+        async with aclosing(backend.stream_events()) as stream:
+            assert await anext(stream) == ("a", b"1")
+            await backend.unsubscribe(["a", "never subscribed"])
+            await backend.subscribe(["a"])
+            await backend.publish(b"3", ["a"])
+            assert await take(stream, 3) == [("b", b"1"), ("b", b"2"), ("a", b"3")]
+
+    @behaviour
+    async def test_channel_names_are_exact(self, backend: ChannelsBackend) -> None:
+        await backend.subscribe(AWKWARD_NAMES)
+        for name in AWKWARD_NAMES:
+            await backend.publish(name.encode(), [name])
+        await self._live(backend, [(name, name.encode()) for name in AWKWARD_NAMES])
+
+    @behaviour
+    async def test_events_and_ids(self, backend: ChannelsBackend) -> None:
+        await backend.subscribe(["a"])
+        for number in range(3):
+            await backend.publish(b"%d" % number, ["a"])
+        async with aclosing(backend.events()) as stream:
+            events = await take(stream, 3)
+        assert [(event.channel, event.data) for event in events] == [("a", b"0"), ("a", b"1"), ("a", b"2")]
+        ids = {event.id for event in events}
+        assert len(ids) == 3 if self.keeps_history else ids == {None}
+
+    @behaviour
+    async def test_a_consumer_can_be_cancelled_and_the_next_one_goes_on(
+        self, backend: ChannelsBackend
+    ) -> None:
+        await backend.subscribe(["a"])
+        waiting = asyncio.ensure_future(anext(backend.stream_events()))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert waiting.cancelled()
+        for number in range(3):
+            await backend.publish(b"%d" % number, ["a"])
+        async with aclosing(backend.stream_events()) as stream:
+            assert await anext(stream) == ("a", b"0")
+        await self._live(backend, [("a", b"1"), ("a", b"2")])
+
+    @behaviour
+    async def test_each_consumer_gets_every_event(self, backend: ChannelsBackend) -> None:
+        await backend.subscribe(["a"])
+        streams = [backend.stream_events() for _ in range(3)]
+        waiting = [asyncio.ensure_future(anext(stream)) for stream in streams]
+        await asyncio.sleep(0)
+        await backend.publish(b"1", ["a"])
+        assert await asyncio.gather(*waiting) == [("a", b"1")] * 3
+        for stream in streams:
+            await stream.aclose()
+
+    @behaviour
+    async def test_shutdown_ends_the_streams_and_can_be_repeated(self, backend: ChannelsBackend) -> None:
+        await backend.on_shutdown()
+        await backend.on_startup()
+        await backend.on_startup()
+        await backend.subscribe(["a"])
+        waiting = asyncio.ensure_future(anext(backend.stream_events(), None))
+        await asyncio.sleep(0)
+        await backend.on_shutdown()
+        assert await waiting is None
+        await backend.on_shutdown()
+
+    @behaviour
+    async def test_a_second_lifespan_starts_without_the_subscriptions_of_the_first(
+        self, backend: ChannelsBackend
+    ) -> None:
+        for number in range(3):
+            await backend.on_startup()
+            await backend.publish(b"not subscribed", ["a"])
+            await backend.subscribe(["a"])
+            await backend.publish(b"%d" % number, ["a"])
+            await self._live(backend, [("a", b"%d" % number)])
+            await backend.on_shutdown()
+
+    @behaviour
+    async def test_many_calls_at_once_end_as_the_last_one_says(self, backend: ChannelsBackend) -> None:
+        for _ in range(20):
+            await asyncio.gather(
+                *(call(["a"]) for call in (backend.subscribe, backend.unsubscribe) * 5),
+                backend.subscribe(["a"]),
+            )
+        await backend.publish(b"1", ["a"])
+        await self._live(backend, [("a", b"1")])
+
+    @behaviour
+    async def test_a_cancelled_subscribe_does_not_disturb_the_others(self, backend: ChannelsBackend) -> None:
+        for _ in range(20):
+            calls = [asyncio.ensure_future(backend.subscribe(["a", f"b{n}"])) for n in range(5)]
+            await asyncio.sleep(0)
+            calls[0].cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            await backend.publish(b"1", ["a"])
+            await self._live(backend, [("a", b"1")])
+            await backend.unsubscribe(["a"])
+
+    @behaviour
+    async def test_wrong_arguments_are_refused_and_harm_nobody(self, backend: ChannelsBackend) -> None:
+        await backend.subscribe(["a"])
+        wrong: list[tuple[Any, Any]] = [("text", ["a"]), (None, ["a"]), (b"1", "a"), (b"1", [1]), (b"1", 1)]
+        for data, channels in wrong:
+            await _raises(TypeError, backend.publish(data, channels))
+        await _raises(ValueError, backend.publish(b"1", ["\ud800"]))
+        await _raises(TypeError, backend.subscribe("a"))
+        await _raises(TypeError, backend.unsubscribe("a"))
+        await backend.publish(b"1", ["a"])
+        await self._live(backend, [("a", b"1")])
+
+    @behaviour
+    async def test_history_is_the_newest_events_oldest_first(self, backend: ChannelsBackend) -> None:
+        if not self.keeps_history:
+            await _raises(NotImplementedError, backend.get_history("a"))
+            return
+        assert await backend.get_history("a") == []
+        for number in range(15):
+            await backend.publish(b"%d" % number, ["a"])
+        await backend.publish(b"other", ["b"])
+        assert await backend.get_history("a") == [b"%d" % number for number in range(5, 15)]
+        assert await backend.get_history("a", 3) == [b"12", b"13", b"14"]
+        assert await backend.get_history("a", 0) == []
+        assert len(await backend.get_history("a", 1000)) == 10
+        await _raises(ValueError, backend.get_history("a", -1))
+        await backend.subscribe(["a"])
+        await backend.unsubscribe(["a"])
+        assert len(await backend.get_history("a")) == 10
+
+    @behaviour
+    async def test_reading_on_from_an_id(self, backend: ChannelsBackend) -> None:
+        if not self.keeps_history:
+            await _raises(NotImplementedError, backend.read("a"))
+            await _raises(NotImplementedError, backend.position("a"))
+            return
+        assert await backend.position("a") is None
+        for number in range(4):
+            await backend.publish(b"%d" % number, ["a"])
+        events = await backend.read("a")
+        assert [event.data for event in events if isinstance(event, Event)] == [b"0", b"1", b"2", b"3"]
+        first = events[0]
+        assert isinstance(first, Event)
+        assert await backend.read("a", after=first.id) == events[1:]
+        assert await backend.read("a", after=first.id, limit=2) == events[1:3]
+        last = await backend.position("a")
+        assert last is not None
+        assert await backend.read("a", after=last) == []
+        await _raises(ValueError, backend.read("a", after="no id"))
+        for number in range(4, 24):
+            await backend.publish(b"%d" % number, ["a"])
+        trimmed = await backend.read("a", after=first.id, limit=1)
+        assert trimmed[0] == Gap("a", first.id, "trimmed")
+        assert len(trimmed) == 2
+
+
+async def _raises(expected: type[Exception], call: Awaitable[Any]) -> None:
+    try:
+        await call
+    except expected:
+        return
+    raise AssertionError(f"{expected.__name__} was not raised")
