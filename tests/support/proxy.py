@@ -1,0 +1,95 @@
+"""A TCP proxy that misbehaves on request."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Self
+
+
+class Proxy:
+    """Forwards a loopback port to another; cuts, stalls and refuses connections.
+
+    Attributes:
+        accepted: Connections accepted so far.
+        stalled: While true, nothing is forwarded in either direction, and nothing is closed.
+        refusing: While true, new connections are closed at once.
+        swallow_replies: Bytes from the server are read and thrown away.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self.accepted = 0
+        self.refusing = False
+        self.swallow_replies = False
+        self.forwarded_bytes = 0
+
+    @property
+    def port(self) -> int:
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def stall(self) -> None:
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        self._flowing.set()
+
+    def cut(self) -> None:
+        """Close every connection."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.flow()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.accepted += 1
+        try:
+            if self.refusing:
+                return
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            self._writers |= {writer, up_writer}
+            pumps = [
+                asyncio.ensure_future(self._pump(reader, up_writer, reply=False)),
+                asyncio.ensure_future(self._pump(up_reader, writer, reply=True)),
+            ]
+            try:
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.gather(*pumps, return_exceptions=True)
+                self._writers -= {writer, up_writer}
+                up_writer.transport.abort()
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()
+            self._tasks.discard(task)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, reply: bool) -> None:
+        while data := await reader.read(65536):
+            await self._flowing.wait()
+            if reply and self.swallow_replies:
+                continue
+            self.forwarded_bytes += len(data)
+            writer.write(data)
+            await writer.drain()
