@@ -56,6 +56,8 @@ class Session:
                 await link.wait(link.tried, deadline)
             except BackendUnavailable:
                 return
+            if link.refusal is not None:
+                raise link.refusal
 
     async def stop(self) -> None:
         """Close both links."""
