@@ -65,14 +65,16 @@ class Server:
     def start(self) -> None:
         """Start the process and return when it answers; also to start again after `kill()`."""
         # Redis 6.2 does not know every option of today: only those are used that all know.
+        self.start_with(
+            "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+            "--dir", str(self.folder), "--unixsocket", str(self.unix_socket),
+            "--daemonize", "no", "--loglevel", "warning", *self.options,
+        )  # fmt: skip
+
+    def start_with(self, *arguments: str) -> None:
+        """Start the process with these arguments alone and return when it answers on its unix socket."""
         self.process = subprocess.Popen(
-            [
-                str(self.binary), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-                "--dir", str(self.folder), "--unixsocket", str(self.unix_socket),
-                "--daemonize", "no", "--loglevel", "warning", *self.options,
-            ],  # fmt: skip
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            [str(self.binary), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         self._wait_until_it_answers()
 
