@@ -4,7 +4,7 @@
       ConfigurationError (also ValueError)   a bad argument, raised at construction
       BackendError                           the broker answered, and the answer is no
         BackendUnavailable                   no usable connection within the time allowed
-        PublishUncertain                     the connection broke before the reply: sent or not, nobody can tell
+        PublishUncertain                     the connection broke before the reply: published or not
         PermissionDenied                     wrong password, or the ACL user lacks a command, key or channel
         UnsupportedServer                    the server is too old, or lacks a command that is needed
       UnknownChannel                         not one of the declared channels

@@ -37,7 +37,7 @@ def behaviour(body: Behaviour) -> Callable[[BackendContract], None]:
     def test(self: BackendContract) -> None:
         asyncio.run(self._run(body))
 
-    test.__name__ = body.__name__  # type: ignore[attr-defined]
+    test.__name__ = body.__name__
     test.__qualname__ = body.__qualname__
     test.__doc__ = body.__doc__
     return test

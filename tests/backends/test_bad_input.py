@@ -184,7 +184,9 @@ class TestServerRefuses:
         with Server(server_binary()) as replica:
             replica.command("REPLICAOF", "127.0.0.1", str(own_server.port))
             client = make_client(replica)
-            await until(lambda: b"master_link_status:up" in replica.command("INFO", "replication"), "the replica")
+            await until(
+                lambda: b"master_link_status:up" in replica.command("INFO", "replication"), "the replica"
+            )
             backend = RedisChannelsStreamBackend(10, redis=client)
             await backend.subscribe(["other"])
             with pytest.raises(BackendError, match="point the client at the primary") as caught:
@@ -196,7 +198,7 @@ class TestServerRefuses:
             await client.aclose()
 
     async def test_a_wrong_password(self, kind: str, server: Server, make_backend: MakeBackend) -> None:
-        client = make_client(server, username="nobody", password="wrong")  # noqa: S106
+        client = make_client(server, username="nobody", password="wrong")
         backend = make_backend(redis=client, publish_timeout=5)
         for call in (
             backend.on_startup,
@@ -215,7 +217,7 @@ class TestServerRefuses:
 
     async def test_no_permission_for_scripts(self, kind: str, server: Server) -> None:
         server.command("ACL", "SETUSER", "limited", "reset", "on", ">pw", "~*", "&*", "+@all", "-@scripting")
-        client = make_client(server, username="limited", password="pw")  # noqa: S106
+        client = make_client(server, username="limited", password="pw")
         backend: Any = (
             RedisChannelsStreamBackend(10, redis=client)
             if kind == "streams"
@@ -233,7 +235,7 @@ class TestServerRefuses:
 
     async def test_a_channel_that_the_user_may_not_hear(self, server: Server, kind: str) -> None:
         server.command("ACL", "SETUSER", "limited", "reset", "on", ">pw", "~*", "+@all", "&P_other", "&P_ok*")
-        client = make_client(server, username="limited", password="pw")  # noqa: S106
+        client = make_client(server, username="limited", password="pw")
         backend: Any = (
             RedisChannelsStreamBackend(10, redis=client, key_prefix="P")
             if kind == "streams"
@@ -261,7 +263,7 @@ class TestServerRefuses:
             "ACL", "SETUSER", "app", "reset", "on", ">pw", "~APP*", "&APP*", "+@connection", "+@pubsub",
             "+evalsha", "+eval", "+script|load", "+info", "+@stream", "+@keyspace", "+set", "+get",
         )  # fmt: skip
-        client = make_client(server, username="app", password="pw")  # noqa: S106
+        client = make_client(server, username="app", password="pw")
         for backend in (
             RedisChannelsStreamBackend(10, redis=client, key_prefix="APP"),
             RedisChannelsPubSubBackend(redis=client, key_prefix="APP"),

@@ -69,7 +69,7 @@ async def test_a_blocking_pool_of_one_connection(server: Server) -> None:
 
 async def test_password() -> None:
     with Server(server_binary(), "--requirepass", "secret") as server:
-        await check(Client(port=server.port, password="secret", **CLIENT_OPTIONS))  # noqa: S106
+        await check(Client(port=server.port, password="secret", **CLIENT_OPTIONS))
 
 
 async def test_sentinel() -> None:
@@ -85,7 +85,9 @@ async def test_sentinel() -> None:
         try:
             module = importlib.import_module(f"{CLIENT}.asyncio.sentinel")
             finder = module.Sentinel([("127.0.0.1", sentinel.port)], **CLIENT_OPTIONS)
-            await until(lambda: b"flags\r\n$6\r\nmaster" in sentinel.command("SENTINEL", "MASTER", "main"), "sentinel")
+            await until(
+                lambda: b"flags\r\n$6\r\nmaster" in sentinel.command("SENTINEL", "MASTER", "main"), "sentinel"
+            )
             await check(finder.master_for("main", **CLIENT_OPTIONS))
             for sentinel_client in finder.sentinels:
                 await sentinel_client.aclose()

@@ -462,7 +462,9 @@ async def test_l25_cancelling_the_reader_always_works(kind: str, server: Server)
     await backend.subscribe(["room"])
     for number in range(300):
         reading = asyncio.ensure_future(anext(backend.stream_events()))
-        for _ in range(number % 30):  # a client that writes in the reader's task can lose a cancellation there
+        for _ in range(
+            number % 30
+        ):  # a client that writes in the reader's task can lose a cancellation there
             await asyncio.sleep(0)
         reading.cancel()
         await asyncio.wait([reading], timeout=1)
@@ -494,9 +496,7 @@ async def test_l25_the_reader_can_be_cancelled_at_once_during_an_outage(
     await client.aclose()
 
 
-def test_l26_one_backend_works_in_several_event_loops_one_after_the_other(
-    kind: str, server: Server
-) -> None:
+def test_l26_one_backend_works_in_several_event_loops_one_after_the_other(kind: str, server: Server) -> None:
     client = make_client(server)  # no loop is running here
     backend = make_for(kind, client)
 

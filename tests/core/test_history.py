@@ -39,7 +39,9 @@ def test_ids_sort_as_numbers() -> None:
     assert id_key("9-10") > id_key("9-9") > id_key("8-100")
 
 
-@pytest.mark.parametrize("wrong", ["", "1", "-", "1-", "-1", "a-b", "1-2-3", "1 -2", "+", "\u0661-\u0661", "1-x"])
+@pytest.mark.parametrize(
+    "wrong", ["", "1", "-", "1-", "-1", "a-b", "1-2-3", "1 -2", "+", "\u0661-\u0661", "1-x"]
+)
 def test_what_is_no_id_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="expected an id"):
         check_id(wrong)

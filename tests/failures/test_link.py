@@ -190,7 +190,12 @@ async def test_a_stalled_event_loop_does_not_cost_the_connection(server: Server,
 
 async def test_a_paused_server_bounds_every_wait(own_server: Server, kind: str) -> None:
     client = make_client(own_server)
-    options = {"publish_timeout": 0.5, "subscribe_timeout": 0.5, "liveness_timeout": 0.8, "connect_timeout": 0.5}
+    options = {
+        "publish_timeout": 0.5,
+        "subscribe_timeout": 0.5,
+        "liveness_timeout": 0.8,
+        "connect_timeout": 0.5,
+    }
     backend: Any = (
         RedisChannelsStreamBackend(10, redis=client, **options)  # type: ignore[arg-type]
         if kind == "streams"
@@ -199,7 +204,11 @@ async def test_a_paused_server_bounds_every_wait(own_server: Server, kind: str) 
     await backend.on_startup()
     await backend.subscribe(["room"])
     own_server.pause()
-    calls: list[Any] = [backend.publish(b"1", ["room"]), backend.subscribe(["new"]), backend.unsubscribe(["room"])]
+    calls: list[Any] = [
+        backend.publish(b"1", ["room"]),
+        backend.subscribe(["new"]),
+        backend.unsubscribe(["room"]),
+    ]
     if kind == "streams":
         calls.append(backend.get_history("room"))
     results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
@@ -215,7 +224,9 @@ async def test_a_paused_server_bounds_every_wait(own_server: Server, kind: str) 
     await client.aclose()
 
 
-async def test_ten_thousand_channels_are_back_after_a_kill(server: Server, kind: str, make_backend: MakeBackend) -> None:
+async def test_ten_thousand_channels_are_back_after_a_kill(
+    server: Server, kind: str, make_backend: MakeBackend
+) -> None:
     backend = make_backend()
     channels = [f"room{n}" for n in range(10_000)]
     await backend.subscribe(channels)
@@ -246,7 +257,11 @@ async def test_a_reply_out_of_step_costs_the_connection_and_nothing_else(make_ba
     await backend.publish(b"1", ["room"])
     session = backend._enter().session
     for wire in (session.commands._wire, session.pushes._wire):
-        wire.send(b"*1\r\n$4\r\nPING\r\n" if wire is session.commands._wire else b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nx\r\n")
+        wire.send(
+            b"*1\r\n$4\r\nPING\r\n"
+            if wire is session.commands._wire
+            else b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nx\r\n"
+        )
     await until(lambda: session.commands.link.generation == 2, "a new command connection")
     await until(lambda: session.pushes.link.generation == 2, "a new subscriber connection")
     await until(lambda: session.subscriptions.live, "the resubscription")
@@ -297,9 +312,11 @@ async def test_nothing_is_left_behind(server: Server, kind: str) -> None:
             proxy.cut()
             await asyncio.gather(call, return_exceptions=True)
             await until(
-                lambda generation=generation: push_link(backend).generation > generation  # type: ignore[misc]
-                and push_link(backend).connected
-                and link(backend).connected,
+                lambda generation=generation: (
+                    push_link(backend).generation > generation  # type: ignore[misc]
+                    and push_link(backend).connected
+                    and link(backend).connected
+                ),
                 "the reconnect",
             )
             await backend.unsubscribe([f"room{number}", "room"])

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 
 def binaries() -> dict[str, Path]:
@@ -119,11 +119,11 @@ class Server:
             connection.sendall(request)
             return connection.recv(65536)
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _wait_until_it_answers(self) -> None:

@@ -12,14 +12,11 @@ def check_channels(channels: object) -> list[str]:
         TypeError: Not an iterable of str.
         ValueError: A name that can't be encoded as UTF-8 (a lone surrogate).
     """
-    if type(channels) is list and len(channels) == 1 and type(channels[0]) is str:
-        # The hot path of publish: one name.
-        if channels[0].isascii():
-            return channels
-    if isinstance(channels, (str, bytes)):
-        raise TypeError(
-            f"channels: expected an iterable of names, got one name; pass [{channels!r}]"
-        )
+    # The hot path of publish: one name.
+    if type(channels) is list and len(channels) == 1 and type(channels[0]) is str and channels[0].isascii():
+        return channels
+    if isinstance(channels, str | bytes):
+        raise TypeError(f"channels: expected an iterable of names, got one name; pass [{channels!r}]")
     try:
         unique = list(dict.fromkeys(channels))  # type: ignore[call-overload]
     except TypeError as error:

@@ -35,19 +35,15 @@ class OutOfStep(Exception):
 class Ticket:
     """One subscribe call. It is done when each of its channels is live, refused or given up."""
 
-    __slots__ = ("_pending", "error")
+    __slots__ = ("error", "pending")
 
     def __init__(self) -> None:
-        self._pending: set[Subscription] = set()
+        self.pending: set[Subscription] = set()
         self.error: Exception | None = None
 
     @property
     def done(self) -> bool:
-        return not self._pending
-
-    @property
-    def pending(self) -> int:
-        return len(self._pending)
+        return not self.pending
 
 
 class Subscription:
@@ -117,7 +113,7 @@ class Subscriptions:
                 self._wanted[channel] = subscription
                 new.append(subscription)
             if not subscription.live:
-                ticket._pending.add(subscription)
+                ticket.pending.add(subscription)
                 if subscription.tickets is None:
                     subscription.tickets = [ticket]
                 else:
@@ -262,10 +258,10 @@ class Subscriptions:
 
 
 def _withdraw(ticket: Ticket) -> None:
-    for subscription in ticket._pending:
+    for subscription in ticket.pending:
         if subscription.tickets is not None:
             subscription.tickets.remove(ticket)
-    ticket._pending.clear()
+    ticket.pending.clear()
 
 
 def _settle(subscription: Subscription, error: Exception | None) -> list[Ticket]:
@@ -275,7 +271,7 @@ def _settle(subscription: Subscription, error: Exception | None) -> list[Ticket]
     subscription.tickets = None
     finished: list[Ticket] = []
     for ticket in tickets:
-        ticket._pending.discard(subscription)
+        ticket.pending.discard(subscription)
         if error is not None and ticket.error is None:
             ticket.error = error
         if ticket.done:

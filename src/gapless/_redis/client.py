@@ -98,6 +98,4 @@ def _check(client: Any) -> None:
         )
     if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
         module = type(client).__module__.partition(".")[0]
-        raise ConfigurationError(
-            f"redis: got a blocking client; use {module}.asyncio instead of {module}"
-        )
+        raise ConfigurationError(f"redis: got a blocking client; use {module}.asyncio instead of {module}")

@@ -78,7 +78,7 @@ class CommandLink:
 
     # Called by the link.
 
-    async def open(self, wire: Wire, generation: int) -> None:
+    async def open(self, wire: Wire) -> None:
         self._wire = wire
         await self._check_server()
         for script in self._scripts:

@@ -86,9 +86,7 @@ class FallbackWire:
 
     async def _read_reply(self) -> Any:
         try:
-            return await self._connection.read_response(
-                disable_decoding=True, disconnect_on_error=False
-            )
+            return await self._connection.read_response(disable_decoding=True, disconnect_on_error=False)
         except Exception as error:
             code = _CODES.get(type(error).__name__)
             if code is not None:

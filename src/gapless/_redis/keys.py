@@ -4,8 +4,8 @@
     L = "{key_prefix}:last:{" + K + "}"           same cluster slot as K; never matches "{key_prefix}_*"
 
 A cluster hashes only what stands between the first "{" and the next "}", if that is not empty
-(Redis cluster specification, "Hash tags"), so L carries K's own tag where K has one. No name shares a slot with a K that is empty or has a "}"
-outside a tag: on a cluster such channels have to be refused.
+(Redis cluster specification, "Hash tags"), so L carries K's own tag where K has one. No L shares a slot
+with a K that is empty, or has a "}" outside a tag: a cluster has to refuse such channels.
 """
 
 from __future__ import annotations

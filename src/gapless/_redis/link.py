@@ -54,7 +54,7 @@ class Role(Protocol):
 
     name: str
 
-    async def open(self, wire: Wire, generation: int) -> None:
+    async def open(self, wire: Wire) -> None:
         """Shake hands on a new connection; an exception closes it."""
 
     def received(self, replies: Replies) -> None:
@@ -69,6 +69,7 @@ class Role(Protocol):
     @property
     def waiting(self) -> bool:
         """Whether an answer is due."""
+        ...
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -145,8 +146,7 @@ class Link:
         address = self._source.address
         if self.down_since is None:
             return BackendUnavailable(
-                f"{address}: connected, but the server does not take more data; "
-                "it is overloaded or paused"
+                f"{address}: connected, but the server does not take more data; it is overloaded or paused"
             )
         seconds = self._loop.time() - self.down_since
         cause = f": {self.last_error}" if self.last_error else ""
@@ -190,7 +190,7 @@ class Link:
                 await connection.connect()
                 wire = open_wire(connection, self._role.received, self._writable)
                 self.generation += 1
-                await self._role.open(wire, self.generation)
+                await self._role.open(wire)
         except BaseException as error:
             if wire is not None:
                 self._role.lost(error if isinstance(error, Exception) else None)
@@ -240,9 +240,7 @@ class Link:
         self.ready = wire.writable
         if self.generation > 1 or self.attempts:
             seconds = self._loop.time() - (self.down_since or self._loop.time())
-            logger.info(
-                "%s link to %s restored after %.2f s", self._role.name, self._source.address, seconds
-            )
+            logger.info("%s link to %s restored after %.2f s", self._role.name, self._source.address, seconds)
         self.attempts = 0
         self.down_since = None
         self.last_error = None

@@ -51,7 +51,7 @@ class PushLink:
 
     # Called by the link.
 
-    async def open(self, wire: Wire, generation: int) -> None:
+    async def open(self, wire: Wire) -> None:
         self._wire = wire
         self._pings = 0
         self.subscriptions.connected()
@@ -70,7 +70,7 @@ class PushLink:
         if items:
             self._deliver(items)
 
-    def lost(self, error: Exception | None) -> None:
+    def lost(self, error: Exception | None) -> None:  # noqa: ARG002 (a Role's method)
         self._wire = None
         self.subscriptions.disconnected()
 
@@ -94,9 +94,7 @@ class PushLink:
         elif reply == b"PONG" or reply[0] == b"pong":
             self._pings = 0
         elif reply[0] == b"subscribe" or reply[0] == b"unsubscribe":
-            subscription, finished = self.subscriptions.acknowledge(
-                reply[0].decode().upper(), reply[1]
-            )
+            subscription, finished = self.subscriptions.acknowledge(reply[0].decode().upper(), reply[1])
             if subscription is not None and subscription.interrupted:
                 subscription.interrupted = False
                 self._resumed(subscription, items)
@@ -131,13 +129,11 @@ class FramedPushLink(PushLink):
                 subscription = live.get(reply[1])
                 if subscription is None:
                     continue
-                try:
-                    mark, entry_id, previous, data = reply[2].split(b" ", 3)
-                except ValueError:
-                    mark = b""
-                if mark != FRAME_MARK:
+                frame = reply[2].split(b" ", 3)
+                if len(frame) != 4 or frame[0] != FRAME_MARK:
                     self._foreign(subscription, reply[2])
                     continue
+                _, entry_id, previous, data = frame
                 last = subscription.last_id
                 if previous != last and last is not None:
                     gap = Gap(subscription.channel, last.decode(), "disconnected")

@@ -17,6 +17,6 @@ class Script:
 
 def load(name: str) -> Script:
     """Return the script in the file `name` beside this module."""
-    body = resources.files(__package__).joinpath(name).read_bytes()
+    body = resources.files("gapless._redis").joinpath(name).read_bytes()
     # The server names scripts by SHA1 (Redis documentation, EVALSHA); it protects nothing.
     return Script(body, hashlib.sha1(body, usedforsecurity=False).hexdigest().encode())

@@ -130,9 +130,7 @@ class Session:
             BackendError: The server refused.
         """
         try:
-            return await self.commands.request(
-                command, self.loop.time() + self._timing.publish_timeout
-            )
+            return await self.commands.request(command, self.loop.time() + self._timing.publish_timeout)
         except ReplyError as error:
             raise errors.from_reply(error, str(command[0])) from None
 
@@ -156,7 +154,7 @@ class Session:
                 await link.wait(lambda: ticket.done, start + self._timing.subscribe_timeout)
             except BackendUnavailable as error:
                 logger.warning(
-                    "%d channels will be subscribed as soon as possible: %s", ticket.pending, error
+                    "%d channels will be subscribed as soon as possible: %s", len(ticket.pending), error
                 )
             except (asyncio.CancelledError, BackendError):
                 self._give_up(ticket, channels)

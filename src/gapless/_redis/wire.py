@@ -44,10 +44,12 @@ class Wire(Protocol):
     @property
     def unsent(self) -> int:
         """Number of queued commands of which no byte has left yet."""
+        ...
 
     @property
     def unsent_bytes(self) -> int:
         """Bytes that wait for the socket to take them."""
+        ...
 
     async def close(self, error: Exception | None = None) -> None:
         """Close now; what was not written is dropped. `closed` holds `error` afterwards."""
@@ -72,6 +74,10 @@ def _transport_of(connection: Any) -> Any | None:
     if transport is None or not hasattr(transport, "set_protocol"):
         return None
     return transport
+
+
+def _ignore(replies: Replies) -> None:
+    """Take replies that nobody waits for any more."""
 
 
 class TransportWire(asyncio.BufferedProtocol):
@@ -118,6 +124,8 @@ class TransportWire(asyncio.BufferedProtocol):
 
     async def close(self, error: Exception | None = None) -> None:
         self._error = self._error or error
+        # Whatever still arrives belongs to a generation that is over.
+        self._on_replies = _ignore
         # abort(): close() would wait for a peer that may be gone, to flush what nobody waits for.
         self._transport.abort()
         await self.closed
@@ -132,7 +140,7 @@ class TransportWire(asyncio.BufferedProtocol):
 
     # Called by the transport.
 
-    def get_buffer(self, sizehint: int) -> memoryview:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's name)
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 
 from gapless._core.backlog import Backlog, Item
@@ -23,16 +22,17 @@ class Inbox:
         self.closed = False
         self._waiter: asyncio.Future[None] | None = None
 
-    async def burst(self) -> deque[Item]:
-        """Wait for items and return some of them, oldest first; nothing once the inbox is closed."""
-        backlog = self.backlog
-        while not backlog and not self.closed:
+    async def ready(self) -> bool:
+        """Wait until there is something to take; False once the inbox is closed and empty."""
+        while not self.backlog.waiting():
+            if self.closed:
+                return False
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        return backlog.take(BURST_EVENTS)
+        return True
 
     def wake(self) -> None:
         waiter = self._waiter
@@ -70,9 +70,6 @@ class Delivery:
             inbox.closed = True
             inbox.wake()
 
-    def _new(self) -> Inbox:
-        return Inbox(max_events=self._max_events, max_bytes=self._max_bytes)
-
     def occupy(self) -> Inbox:
         """Return the inbox of a new consumer."""
         inbox, self._vacant = self._vacant, None
@@ -82,47 +79,49 @@ class Delivery:
             self._inboxes.append(inbox)
         return inbox
 
-    def vacate(self, inbox: Inbox, unused: deque[Item]) -> None:
-        """The consumer of `inbox` is gone, and had not used `unused`."""
+    def vacate(self, inbox: Inbox) -> None:
+        """The consumer of `inbox` is gone; the last one leaves what it did not take to the next."""
         if len(self._inboxes) == 1:
-            inbox.backlog.put_back(unused)
             self._vacant = inbox
         else:
             self._inboxes.remove(inbox)
+
+    def _new(self) -> Inbox:
+        return Inbox(max_events=self._max_events, max_bytes=self._max_bytes)
 
 
 async def stream_payloads(delivery: Callable[[], Delivery]) -> AsyncGenerator[tuple[str, bytes], None]:
     """Yield channel and payload of each event. `delivery` is asked once, when iteration starts."""
     consumers = delivery()
     inbox = consumers.occupy()
-    items: deque[Item] = deque()
+    backlog = inbox.backlog
     try:
-        while items := await inbox.burst():
-            while items:
-                subscription, data, _ = items.popleft()
-                # Not what was buffered when its channel was unsubscribed.
-                if data is not None and subscription.wanted:
-                    yield subscription.channel, data
+        while await inbox.ready():
+            for _ in range(min(len(backlog.items), BURST_EVENTS)):
+                subscription, data, _id = backlog.items.popleft()
+                if data is not None:
+                    backlog.size_bytes -= len(data)
+                    # Not what was buffered when its channel was unsubscribed.
+                    if subscription.wanted:
+                        yield subscription.channel, data
             await asyncio.sleep(0)
     finally:
-        consumers.vacate(inbox, items)
+        consumers.vacate(inbox)
 
 
 async def stream_events(delivery: Callable[[], Delivery]) -> AsyncGenerator[Event | Gap, None]:
     """Yield each event, and each gap in its place. `delivery` is asked once, when iteration starts."""
     consumers = delivery()
     inbox = consumers.occupy()
-    items: deque[Item] = deque()
+    backlog = inbox.backlog
     try:
-        while items := await inbox.burst():
-            while items:
-                item = items.popleft()
-                if not item[0].wanted:
-                    continue
-                if item[1] is None:
-                    yield item[2]
-                else:
-                    yield Event(item[0].channel, item[1], item[2])
+        while await inbox.ready():
+            for _ in range(min(len(backlog.items), BURST_EVENTS)):
+                item = backlog.items.popleft()
+                if item[1] is not None:
+                    backlog.size_bytes -= len(item[1])
+                if item[0].wanted:
+                    yield item[2] if item[1] is None else Event(item[0].channel, item[1], item[2])
             await asyncio.sleep(0)
     finally:
-        consumers.vacate(inbox, items)
+        consumers.vacate(inbox)

@@ -59,9 +59,7 @@ class MemoryChannelsBackend(ChannelsBackend):
         arguments.at_least(0, history=history)
         arguments.at_least(1, max_backlog=max_backlog, max_backlog_bytes=max_backlog_bytes)
         self._history = history
-        self._ttl_seconds = (
-            None if stream_ttl is None else arguments.ttl_ms("stream_ttl", stream_ttl) / 1000
-        )
+        self._ttl_seconds = None if stream_ttl is None else arguments.ttl_ms("stream_ttl", stream_ttl) / 1000
         self._max_backlog = max_backlog
         self._max_backlog_bytes = max_backlog_bytes
         self._sequence = 0
@@ -189,7 +187,5 @@ class MemoryChannelsBackend(ChannelsBackend):
 
     def _consumers(self) -> Delivery:
         if self._delivery is None:
-            self._delivery = Delivery(
-                max_events=self._max_backlog, max_bytes=self._max_backlog_bytes
-            )
+            self._delivery = Delivery(max_events=self._max_backlog, max_bytes=self._max_backlog_bytes)
         return self._delivery

@@ -13,8 +13,8 @@ from gapless._core.event import Event, Gap
 from gapless._core.names import check_channels
 from gapless._redis.client import ConnectionSource
 from gapless._redis.commands import Command
-from gapless._redis.keys import Keys
 from gapless._redis.errors import ReplyError
+from gapless._redis.keys import Keys
 from gapless._redis.link import ConnectionLost, Timing
 from gapless._redis.pushes import PushLink
 from gapless._redis.scripts import Script
@@ -226,7 +226,8 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         except (ChannelsError, TypeError, ValueError) as error:
             if not in_litestar_worker():
                 raise
-            logger.error("an event was not published: %s", error)
+            # The message says it all; a traceback per event would flood the log.
+            logger.error("an event was not published: %s", error)  # noqa: TRY400
 
     def stream_events(self) -> AsyncGenerator[tuple[str, Any], None]:
         """Return a generator, iterating over events of subscribed channels as they become available.
@@ -243,9 +244,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         return stream_events(self._delivery)
 
     @abstractmethod
-    def _publish_command(
-        self, data: bytes, names: list[str]
-    ) -> tuple[Command, Script | None]:
+    def _publish_command(self, data: bytes, names: list[str]) -> tuple[Command, Script | None]:
         """Return the command that publishes to at least one channel, and the script that it runs."""
 
     def _delivery(self) -> Delivery:

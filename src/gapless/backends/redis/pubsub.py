@@ -57,9 +57,7 @@ class RedisChannelsPubSubBackend(RedisChannelsBackend):
             "Pub/Sub keeps no history; use RedisChannelsStreamBackend for get_history()"
         )
 
-    def _publish_command(
-        self, data: bytes, names: list[str]
-    ) -> tuple[Command, scripts.Script | None]:
+    def _publish_command(self, data: bytes, names: list[str]) -> tuple[Command, scripts.Script | None]:
         if len(names) == 1:
             return ("PUBLISH", self._keys.stream(names[0]), data), None
         return ("EVALSHA", _PUBLISH.sha, 0, data, *map(self._keys.stream, names)), _PUBLISH

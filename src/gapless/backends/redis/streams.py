@@ -128,7 +128,11 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         stream = self._keys.stream(channel)
         if after is None:
             count = () if limit is None else ("COUNT", limit)
-            return [] if limit == 0 else [*_events(channel, await self._request("XRANGE", stream, "-", "+", *count))]
+            return (
+                []
+                if limit == 0
+                else [*_events(channel, await self._request("XRANGE", stream, "-", "+", *count))]
+            )
         check_id(after)
         # One more than asked for: the event `after` itself, which shows that nothing is missing.
         count = () if limit is None else ("COUNT", limit + 1)
@@ -193,9 +197,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
     async def _request(self, *command: str | bytes | int) -> Any:
         return await self._enter().session.request(*command)
 
-    def _publish_command(
-        self, data: bytes, names: list[str]
-    ) -> tuple[Command, scripts.Script | None]:
+    def _publish_command(self, data: bytes, names: list[str]) -> tuple[Command, scripts.Script | None]:
         keys = self._keys
         if len(names) == 1:
             stream = keys.stream(names[0])

@@ -1,0 +1,222 @@
+"""What an event may cost, counted instead of timed: calls, commands, writes, tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+import gapless
+from gapless import RedisChannelsStreamBackend
+from tests.conftest import MakeBackend
+from tests.support.servers import Server
+from tests.support.waiting import take, until
+
+
+def command_calls(server: Server) -> Counter[str]:
+    """Return how often each command was executed."""
+    calls: Counter[str] = Counter()
+    for line in server.command("INFO", "commandstats").decode().splitlines():
+        if line.startswith("cmdstat_"):
+            name, _, rest = line.removeprefix("cmdstat_").partition(":calls=")
+            calls[name] = int(rest.partition(",")[0])
+    return calls
+
+
+class CountingTransport:
+    """Stands before a transport and counts writes."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self.writes: list[int] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(len(data))
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+def count_writes(backend: Any) -> CountingTransport:
+    wire = backend._enter().session.commands._wire
+    wire._transport = CountingTransport(wire._transport)
+    return wire._transport
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [
+        (
+            ["a"],
+            {
+                "pubsub": {"publish": 1},
+                "streams": {"evalsha": 1, "xadd": 1, "pexpire": 1, "set": 1, "publish": 1},
+            },
+        ),
+        (
+            ["a", "b", "c"],
+            {
+                "pubsub": {"evalsha": 1, "publish": 3},
+                "streams": {"evalsha": 1, "type": 3, "xadd": 3, "pexpire": 3, "set": 3, "publish": 3},
+            },
+        ),
+    ],
+)
+async def test_commands_per_publish(
+    backend: Any, kind: str, server: Server, channels: list[str], expected: dict[str, dict[str, int]]
+) -> None:
+    await backend.publish(b"warm-up", channels)
+    before = command_calls(server)
+    for _ in range(10):
+        await backend.publish(b"1", channels)
+    spent = command_calls(server) - before
+    spent.pop("info", None)
+    assert spent == {name: 10 * calls for name, calls in expected[kind].items()}
+
+
+async def test_all_publishes_of_a_loop_tick_leave_in_one_write(backend: Any) -> None:
+    await backend.publish(b"warm-up", ["a"])
+    transport = count_writes(backend)
+    await asyncio.gather(*(backend.publish(b"x" * 64, ["a"]) for _ in range(1000)))
+    assert len(transport.writes) == 1
+    transport.writes.clear()
+    for _ in range(5):
+        await backend.publish(b"x", ["a"])
+    assert len(transport.writes) == 5
+
+
+async def test_a_large_tick_is_written_in_pieces(backend: Any) -> None:
+    await backend.publish(b"warm-up", ["a"])
+    transport = count_writes(backend)
+    await asyncio.gather(*(backend.publish(bytes(100_000), ["a"]) for _ in range(100)))
+    assert len(transport.writes) > 5
+    assert max(transport.writes) < 1_300_000
+
+
+async def test_subscribing_to_ten_thousand_channels_takes_few_commands(
+    make_backend: MakeBackend, server: Server
+) -> None:
+    backend = make_backend()
+    await backend.on_startup()
+    before = command_calls(server)
+    await backend.subscribe([f"room{n}" for n in range(10_000)])
+    assert (command_calls(server) - before)["subscribe"] == 20
+
+
+async def test_no_task_and_no_timer_per_event(
+    make_backend: MakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = make_backend()
+    await backend.subscribe(["a"])
+    await backend.publish(b"warm-up", ["a"])
+    loop = asyncio.get_running_loop()
+    made: Counter[str] = Counter()
+    for name in ("create_task", "call_later", "call_at"):
+        original = getattr(loop, name)
+
+        def counting(*args: Any, _name: str = name, _original: Any = original, **options: Any) -> Any:
+            made[_name] += 1
+            return _original(*args, **options)
+
+        monkeypatch.setattr(loop, name, counting)
+    stream = backend.stream_events()
+    for _ in range(500):
+        await backend.publish(b"1", ["a"])
+        await anext(stream)
+    await stream.aclose()
+    # The watch of a link may look once meanwhile.
+    assert made["create_task"] == 0
+    assert made["call_later"] + made["call_at"] <= 4
+
+
+PACKAGE = str(Path(gapless.__file__).parent)
+
+
+class Calls:
+    """Counts the calls of our Python functions, and the C calls that they make."""
+
+    def __init__(self) -> None:
+        self.count: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        sys.setprofile(self._on_event)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def _on_event(self, frame: Any, event: str, argument: Any) -> None:
+        if event in ("call", "c_call") and frame.f_code.co_filename.startswith(PACKAGE):
+            self.count[event] += 1
+
+
+async def test_calls_per_received_event(make_backend: MakeBackend, kind: str) -> None:
+    """A slower receive path shows here, on any machine."""
+    backend, publisher = make_backend(), make_backend()
+    await backend.subscribe(["a"])
+    stream = backend.stream_events()
+    await publisher.publish(b"warm-up", ["a"])
+    await take(stream, 1)
+    events = 2000
+    await asyncio.gather(*(publisher.publish(b"x" * 64, ["a"]) for _ in range(events)))
+    inbox = backend._enter().delivery._inboxes[0]
+    await until(lambda: len(inbox.backlog.items) == events, "all events in the inbox")
+
+    async def consume() -> None:
+        left = events
+        async for _ in stream:
+            left -= 1
+            if not left:
+                return
+
+    with Calls() as consuming:
+        await consume()
+    # Per event: resuming the generator, and in it popleft and len.
+    assert consuming.count["call"] <= events * 1.1
+    assert consuming.count["c_call"] <= events * 2.1
+
+    replies = [[b"message", b"LITESTAR_CHANNELS_a", b"x" * 64]] * events
+    if kind == "streams":
+        replies = [
+            [b"message", b"LITESTAR_CHANNELS_a", b"g1 %d-0 %d-0 payload" % (n + 1, n)] for n in range(events)
+        ]
+    session = backend._enter().session
+    next(iter(session.subscriptions)).last_id = b"0-0"
+    with Calls() as receiving:
+        session.pushes.received(replies)
+    # Per event, Pub/Sub: a look-up, an append, the length of the payload. Streams: also the frame's split
+    # and the id's decode.
+    assert receiving.count["call"] <= 20
+    assert receiving.count["c_call"] <= events * (5 if kind == "streams" else 3) + 20
+    await stream.aclose()
+
+
+async def test_calls_per_publish(make_backend: MakeBackend, kind: str) -> None:
+    backend = make_backend()
+    await backend.publish(b"warm-up", ["a"])
+    with Calls() as calls:
+        for _ in range(200):
+            await backend.publish(b"x", ["a"])
+    assert calls.count["call"] / 200 <= {"pubsub": 13, "streams": 14}[kind]
+    assert calls.count["c_call"] / 200 <= 25
+
+
+async def test_idle_channels_cost_nothing(server: Server, streams: RedisChannelsStreamBackend) -> None:
+    """No look at any of 10,000 channels while nothing happens."""
+    await streams.subscribe([f"room{n}" for n in range(10_000)])
+    async with aclosing(streams.stream_events()) as stream:
+        reading = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.1)
+        before = command_calls(server)
+        with Calls() as calls:
+            await asyncio.sleep(0.5)
+        assert sum(calls.count.values()) < 200
+        assert sum((command_calls(server) - before).values()) <= 1  # the INFO itself
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
