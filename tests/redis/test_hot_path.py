@@ -190,10 +190,9 @@ async def test_calls_per_received_event(make_backend: MakeBackend, kind: str) ->
     next(iter(session.subscriptions)).last_id = b"0-0"
     with Calls() as receiving:
         session.pushes.received(replies)
-    # Per event, Pub/Sub: a look-up, an append, the length of the payload. Streams: also the frame's split
-    # and the id's decode.
+    # Per event, Pub/Sub: a look-up, an append, the length of the payload. Streams: also the frame's split.
     assert receiving.count["call"] <= 20
-    assert receiving.count["c_call"] <= events * (5 if kind == "streams" else 3) + 20
+    assert receiving.count["c_call"] <= events * (4 if kind == "streams" else 3) + 20
     await stream.aclose()
 
 

@@ -8,7 +8,7 @@ from gapless._core.event import Gap
 from gapless._core.subscriptions import Subscription
 
 # A subscription, then payload and id of an event; or None and the Gap that stands in its place.
-Item = tuple[Subscription, bytes, str | None] | tuple[Subscription, None, Gap]
+Item = tuple[Subscription, bytes, bytes | None] | tuple[Subscription, None, Gap]
 
 
 class Backlog:

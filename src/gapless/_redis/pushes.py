@@ -129,17 +129,20 @@ class FramedPushLink(PushLink):
                 subscription = live.get(reply[1])
                 if subscription is None:
                     continue
-                frame = reply[2].split(b" ", 3)
-                if len(frame) != 4 or frame[0] != FRAME_MARK:
+                try:
+                    mark, entry_id, previous, data = reply[2].split(b" ", 3)
+                except ValueError:
                     self._foreign(subscription, reply[2])
                     continue
-                _, entry_id, previous, data = frame
+                if mark != FRAME_MARK:
+                    self._foreign(subscription, reply[2])
+                    continue
                 last = subscription.last_id
                 if previous != last and last is not None:
                     gap = Gap(subscription.channel, last.decode(), "disconnected")
                     items.append((subscription, None, gap))
                 subscription.last_id = entry_id
-                items.append((subscription, data, entry_id.decode()))
+                items.append((subscription, data, entry_id))
             else:
                 self._control(reply, items)
         if items:

@@ -120,8 +120,13 @@ async def stream_events(delivery: Callable[[], Delivery]) -> AsyncGenerator[Even
                 item = backlog.items.popleft()
                 if item[1] is not None:
                     backlog.size_bytes -= len(item[1])
-                if item[0].wanted:
-                    yield item[2] if item[1] is None else Event(item[0].channel, item[1], item[2])
+                if not item[0].wanted:
+                    continue
+                if item[1] is None:
+                    yield item[2]
+                else:
+                    event_id = None if item[2] is None else item[2].decode()
+                    yield Event(item[0].channel, item[1], event_id)
             await asyncio.sleep(0)
     finally:
         consumers.vacate(inbox)

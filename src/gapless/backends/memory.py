@@ -91,7 +91,7 @@ class MemoryChannelsBackend(ChannelsBackend):
             event_id = self._append(channel, payload)
             subscription = self._subscriptions.get(channel)
             if subscription is not None:
-                items.append((subscription, payload, event_id))
+                items.append((subscription, payload, event_id.encode()))
         if items:
             self._consumers().put(items)
 
