@@ -15,6 +15,7 @@ import hiredis
 
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource
+from gapless._redis.errors import ReplyError
 from gapless._redis.link import ConnectionLost, Link, Timing, as_connection_lost
 from gapless._redis.scripts import Script
 from gapless._redis.wire import Replies, Wire
@@ -43,7 +44,7 @@ class CommandLink:
             A future of the reply as hiredis parses it.
 
         Raises (through the future):
-            hiredis.ReplyError: The server's error reply.
+            ReplyError: The server's error reply.
             ConnectionLost: No reply will come; `sent` tells whether the command may have been executed.
         """
         packed = pack(command)
@@ -54,8 +55,6 @@ class CommandLink:
             return future
         self._pending.append(future)
         wire.send(packed)
-        if not wire.writable:
-            self.link.ready = False
         return future
 
     async def request(self, command: Command, deadline: float) -> Any:
@@ -64,7 +63,7 @@ class CommandLink:
 
         Raises:
             BackendUnavailable: No reply by the deadline (loop time).
-            hiredis.ReplyError: The server's error reply.
+            ReplyError: The server's error reply.
         """
         while True:
             await self.link.wait(self.link.is_ready, deadline)
@@ -85,14 +84,14 @@ class CommandLink:
             try:
                 # Loaded, not left to EVAL: newer servers evict scripts that only EVAL brought in.
                 await self.send(("SCRIPT", "LOAD", script.body))
-            except hiredis.ReplyError:
+            except ReplyError:
                 # Not permitted: the first call sends the body (see Session.publish).
                 break
 
     async def _check_server(self) -> None:
         try:
             info = await self.send(("INFO", "server"))
-        except hiredis.ReplyError as error:
+        except ReplyError as error:
             # Forbidden by the ACL: go on without. LOADING: not ready, try again.
             if errors.error_code(str(error)) in {"LOADING", "MASTERDOWN", "NOAUTH"}:
                 raise errors.from_reply(error, "INFO") from None
@@ -103,12 +102,14 @@ class CommandLink:
         popleft = self._pending.popleft
         for reply in replies:
             future = popleft()
-            if future.done():  # the caller was cancelled
+            try:
+                if reply.__class__ is ReplyError:
+                    future.set_exception(reply)
+                else:
+                    future.set_result(reply)
+            except asyncio.InvalidStateError:
+                # The caller was cancelled; this was its reply.
                 continue
-            if isinstance(reply, hiredis.ReplyError):
-                future.set_exception(reply)
-            else:
-                future.set_result(reply)
 
     def lost(self, error: Exception | None) -> None:
         unsent = self._wire.unsent if self._wire is not None else 0
@@ -118,9 +119,6 @@ class CommandLink:
             if not future.done():
                 future.set_exception(as_connection_lost(error, sent=index < sent))
         self._pending.clear()
-
-    def writable(self) -> None:
-        pass
 
     @property
     def waiting(self) -> bool:

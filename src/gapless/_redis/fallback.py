@@ -39,7 +39,7 @@ class FallbackWire:
         self,
         connection: Any,
         on_replies: Callable[[list[Any]], None],
-        on_writable: Callable[[], None],
+        on_writable: Callable[[bool], None],
     ) -> None:
         loop = asyncio.get_running_loop()
         self._connection = connection
@@ -57,7 +57,7 @@ class FallbackWire:
         self._out.append(packed)
         self._unsent_bytes += len(packed)
         if self._unsent_bytes > PAUSE_BYTES:
-            self.writable = False
+            self._pause()
         self._wake_writer.set()
 
     @property
@@ -106,11 +106,15 @@ class FallbackWire:
                 self._unsent_bytes -= len(packed)
                 if not self.writable and not self.closed.done():
                     self.writable = True
-                    self._on_writable()
+                    self._on_writable(True)
         except Exception as error:
             self._fail(error)
 
-    def _fail(self, error: Exception | None) -> None:
+    def _pause(self) -> None:
         self.writable = False
+        self._on_writable(False)
+
+    def _fail(self, error: Exception | None) -> None:
+        self._pause()
         if not self.closed.done():
             self.closed.set_result(error)

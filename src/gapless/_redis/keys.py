@@ -32,12 +32,12 @@ class Keys:
                 f"key_prefix: braces must form one hash tag, as in '{{app}}chat', got {prefix!r}"
             )
         self.prefix = prefix
-        self._stem = f"{prefix}_" if prefix else ""
+        self.stem = f"{prefix}_" if prefix else ""
         self._last_stem = f"{prefix}:last:"
 
     def stream(self, channel: str) -> str:
         """Return K, the name of the stream and of the push channel."""
-        return self._stem + channel
+        return self.stem + channel
 
     def last(self, stream: str) -> str:
         """Return L for K, the key that holds the last id of the stream and outlives it."""
@@ -49,11 +49,11 @@ class Keys:
 
     def channel(self, stream: str) -> str | None:
         """Return the channel of K, or None if the name does not begin with our prefix."""
-        return stream[len(self._stem) :] if stream.startswith(self._stem) else None
+        return stream[len(self.stem) :] if stream.startswith(self.stem) else None
 
     def pattern(self) -> str:
         """Return a glob pattern that matches exactly the names that begin like K."""
-        return "".join(f"\\{c}" if c in "*?[]^\\-" else c for c in self._stem) + "*"
+        return "".join(f"\\{c}" if c in "*?[]^\\-" else c for c in self.stem) + "*"
 
 
 def hash_tag(key: str) -> str | None:

@@ -63,9 +63,6 @@ class Role(Protocol):
     def lost(self, error: Exception | None) -> None:
         """The connection is gone."""
 
-    def writable(self) -> None:
-        """The socket takes bytes again."""
-
     @property
     def waiting(self) -> bool:
         """Whether an answer is due."""
@@ -272,10 +269,9 @@ class Link:
         self.refusal = refused
         self.wake()
 
-    def _writable(self) -> None:
-        if self.connected:
-            self.ready = True
-            self._role.writable()
+    def _writable(self, writable: bool) -> None:
+        self.ready = self.connected and writable
+        if self.ready:
             self.wake()
 
     def wake(self) -> None:

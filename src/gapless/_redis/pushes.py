@@ -74,9 +74,6 @@ class PushLink:
         self._wire = None
         self.subscriptions.disconnected()
 
-    def writable(self) -> None:
-        pass
-
     @property
     def waiting(self) -> bool:
         return self._pings > 0

@@ -58,7 +58,7 @@ class Wire(Protocol):
 def open_wire(
     connection: Any,
     on_replies: Callable[[Replies], None],
-    on_writable: Callable[[], None],
+    on_writable: Callable[[bool], None],
 ) -> Wire:
     """Take over a connected redis-py or valkey-py connection, whichever way it permits."""
     transport = _transport_of(connection)
@@ -88,7 +88,7 @@ class TransportWire(asyncio.BufferedProtocol):
         connection: Any,
         transport: Any,
         on_replies: Callable[[Replies], None],
-        on_writable: Callable[[], None],
+        on_writable: Callable[[bool], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
@@ -165,14 +165,15 @@ class TransportWire(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.writable = False
+        self.pause_writing()
         if not self.closed.done():
             self.closed.set_result(self._error or exc)
         self._previous.connection_lost(exc)
 
     def pause_writing(self) -> None:
         self.writable = False
+        self._on_writable(False)
 
     def resume_writing(self) -> None:
         self.writable = True
-        self._on_writable()
+        self._on_writable(True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from abc import ABC, abstractmethod
+from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -47,7 +47,7 @@ class Bounds(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class _InLoop:
-    loop: asyncio.AbstractEventLoop
+    loop: AbstractEventLoop
     session: Session
     delivery: Delivery
 
@@ -126,7 +126,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         self._max_outbox_bytes = max_outbox_bytes
         # What we have in the loop that was used last, and in all loops.
         self._current: _InLoop | None = None
-        self._loops: dict[asyncio.AbstractEventLoop, _InLoop] = {}
+        self._loops: dict[AbstractEventLoop, _InLoop] = {}
 
     async def on_startup(self) -> None:
         """Connect, in the running event loop. Called by the plugin on application startup.
@@ -150,7 +150,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         Subscriptions are forgotten, publishes under way get their exception, and generators end. The
         backend can be used again afterwards, with or without `on_startup()`. Idempotent; bounded.
         """
-        current = self._loops.pop(asyncio.get_running_loop(), None)
+        current = self._loops.pop(get_running_loop(), None)
         if current is not None:
             if self._current is current:
                 self._current = None
@@ -214,7 +214,10 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
             names = check_channels(channels)
             if names:
                 command, script = self._publish_command(arguments.payload(data), names)
-                session = self._enter().session
+                current = self._current
+                if current is None or current.loop is not get_running_loop():
+                    current = self._enter()
+                session = current.session
                 if session.commands.link.ready:
                     # The hot path, without the coroutine that knows what to do when something fails.
                     try:
@@ -252,7 +255,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
 
     def _enter(self) -> _InLoop:
         """Return what we have in the running event loop; the first call in a loop makes it."""
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         current = self._current
         if current is not None and current.loop is loop:
             return current

@@ -59,5 +59,5 @@ class RedisChannelsPubSubBackend(RedisChannelsBackend):
 
     def _publish_command(self, data: bytes, names: list[str]) -> tuple[Command, scripts.Script | None]:
         if len(names) == 1:
-            return ("PUBLISH", self._keys.stream(names[0]), data), None
+            return ("PUBLISH", self._keys.stem + names[0], data), None
         return ("EVALSHA", _PUBLISH.sha, 0, data, *map(self._keys.stream, names)), _PUBLISH

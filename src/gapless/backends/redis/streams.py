@@ -185,7 +185,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         )
         ours: list[bytes] = []
         for stream, entries in zip(streams, newest, strict=True):
-            channel = stream[len(self._keys.stream("").encode()) :]
+            channel = stream[len(self._keys.stem.encode()) :]
             if entries:
                 fields = dict(zip(entries[0][1][::2], entries[0][1][1::2], strict=True))
                 if fields.get(b"channel") == channel:
