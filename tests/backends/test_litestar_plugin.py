@@ -145,3 +145,20 @@ async def test_either_order_of_history_and_subscribe_works(make_backend: MakeBac
     stream = backend.stream_events()
     assert await asyncio.wait_for(anext(stream), 5) == ("room", b"new")
     await stream.aclose()
+
+
+@pytest.mark.parametrize("kind", ["streams"])
+async def test_a_litestar_process_reads_our_streams_of_upper_case_channels(
+    make_backend: MakeBackend, server: Server
+) -> None:
+    from litestar.channels.backends.redis import RedisChannelsStreamBackend as Theirs
+    from redis.asyncio import Redis
+
+    client = Redis(port=server.port, protocol=2)
+    theirs = Theirs(history=10, redis=client)
+    await theirs.subscribe(["ROOM"])
+    await make_backend().publish(b"1", ["ROOM"])
+    stream = theirs.stream_events()
+    assert await asyncio.wait_for(anext(stream), 5) == ("ROOM", b"1")
+    await stream.aclose()
+    await client.aclose()

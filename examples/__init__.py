@@ -1,0 +1,1 @@
+"""Applications to try and to copy from."""

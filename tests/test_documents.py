@@ -1,0 +1,53 @@
+"""The examples in the documents are the tested files, letter by letter; the links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]
+
+
+def blocks() -> list[tuple[str, str, str]]:
+    """Return page, file and text of each example that names the file it is taken from."""
+    return [
+        (page.name, source, code)
+        for page in PAGES
+        for source, code in re.findall(
+            r"<!-- (\S+\.py) -->\n```python\n(.*?)```", page.read_text(), re.DOTALL
+        )
+    ]
+
+
+@pytest.mark.parametrize(("page", "source", "code"), blocks())
+def test_the_example_is_in_its_file(page: str, source: str, code: str) -> None:
+    assert code in (ROOT / source).read_text()
+
+
+def test_there_are_examples() -> None:
+    assert len(blocks()) >= 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_block_names_its_file(page: Path) -> None:
+    text = page.read_text()
+    assert len(re.findall(r"^```python", text, re.MULTILINE)) == len(
+        re.findall(r"<!-- \S+\.py -->\n```python", text)
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_keywords_in_the_documents_exist() -> None:
+    from gapless.backends.redis.base import Bounds
+
+    page = (ROOT / "docs" / "backends.md").read_text()
+    for name in Bounds.__annotations__:
+        assert f"`{name}`" in page
