@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import unittest
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -150,3 +151,17 @@ def test_the_suite_finds_a_planted_bug(broken: type[Broken]) -> None:
             except (AssertionError, TimeoutError):
                 failed.append(name)
     assert failed
+
+
+def test_the_suite_runs_under_unittest() -> None:
+    class Suite(BackendContract, unittest.TestCase):
+        __test__ = False
+
+        @asynccontextmanager
+        async def open_backend(self) -> AsyncIterator[ChannelsBackend]:
+            yield MemoryChannelsBackend(history=10)
+
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(Suite).run(result)
+    assert result.testsRun > 20
+    assert result.wasSuccessful()

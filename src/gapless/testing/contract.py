@@ -12,17 +12,12 @@ runs in an event loop of its own, and fails after `time_limit_seconds`.
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import aclosing
 from typing import Any
 
 from gapless._core.event import Event, Gap
 from gapless.backends.base import ChannelsBackend
-
-__all__ = ["BackendContract"]
-
-Behaviour = Callable[["BackendContract", ChannelsBackend], Awaitable[None]]
+from gapless.testing.behaviour import BehaviourSuite, behaviour, live, raises, take
 
 # Names that a careless backend merges, loses or interprets.
 AWKWARD_NAMES = [
@@ -31,52 +26,14 @@ AWKWARD_NAMES = [
 ]  # fmt: skip
 
 
-def behaviour(body: Behaviour) -> Callable[[BackendContract], None]:
-    """Turn a coroutine that takes a backend into a test method."""
-
-    def test(self: BackendContract) -> None:
-        asyncio.run(self._run(body))
-
-    test.__name__ = body.__name__
-    test.__qualname__ = body.__qualname__
-    test.__doc__ = body.__doc__
-    return test
-
-
-async def take(stream: AsyncGenerator[Any, None], count: int) -> list[Any]:
-    """Return the next `count` items."""
-    return [await anext(stream) for _ in range(count)]
-
-
-class BackendContract(ABC):
+class BackendContract(BehaviourSuite):
     """Inherit, say how to open a backend, and run.
 
     Attributes:
         keeps_history: Whether the backend keeps at least 10 events of each channel, and gives them ids.
-        time_limit_seconds: For one test.
     """
 
     keeps_history = True
-    time_limit_seconds = 20.0
-
-    @abstractmethod
-    def open_backend(self) -> AbstractAsyncContextManager[ChannelsBackend]:
-        """Return a context manager that gives a fresh backend, keeping 10 events of history if any."""
-
-    async def _run(self, body: Behaviour) -> None:
-        async with asyncio.timeout(self.time_limit_seconds), self.open_backend() as backend:
-            try:
-                await body(self, backend)
-            finally:
-                await backend.on_shutdown()
-
-    async def _live(self, backend: ChannelsBackend, published: list[tuple[str, bytes]]) -> None:
-        """Check that exactly `published` comes out of the stream, then a mark published now."""
-        await backend.subscribe(["mark"])
-        await backend.publish(b"mark", ["mark"])
-        async with aclosing(backend.stream_events()) as stream:
-            got = await take(stream, len(published) + 1)
-        assert got == [*published, ("mark", b"mark")]
 
     @behaviour
     async def test_an_event_reaches_its_subscriber_byte_for_byte(self, backend: ChannelsBackend) -> None:
@@ -85,13 +42,13 @@ class BackendContract(ABC):
         payloads = [b"", b"\x00\xff\r\n", bytes(range(256)), b"g1 1-0 - x", b"x" * 1_000_000]
         for payload in payloads:
             await backend.publish(payload, ["room"])
-        await self._live(backend, [("room", payload) for payload in payloads])
+        await live(backend, [("room", payload) for payload in payloads])
 
     @behaviour
     async def test_it_works_without_startup(self, backend: ChannelsBackend) -> None:
         await backend.subscribe(["room"])
         await backend.publish(b"1", ["room"])
-        await self._live(backend, [("room", b"1")])
+        await live(backend, [("room", b"1")])
 
     @behaviour
     async def test_events_come_in_the_order_of_publishing_across_channels(
@@ -103,13 +60,13 @@ class BackendContract(ABC):
             channels = [["a"], ["b", "a"], ["c", "a", "b"]][number % 3]
             await backend.publish(b"%d" % number, channels)
             expected += [(channel, b"%d" % number) for channel in channels]
-        await self._live(backend, expected)
+        await live(backend, expected)
 
     @behaviour
     async def test_a_channel_named_twice_gets_the_event_once(self, backend: ChannelsBackend) -> None:
         await backend.subscribe(["a", "b"])
         await backend.publish(b"1", ["b", "a", "b", "b"])
-        await self._live(backend, [("b", b"1"), ("a", b"1")])
+        await live(backend, [("b", b"1"), ("a", b"1")])
 
     @behaviour
     async def test_no_channels_is_no_command(self, backend: ChannelsBackend) -> None:
@@ -118,7 +75,7 @@ class BackendContract(ABC):
         await backend.subscribe([])
         await backend.unsubscribe([])
         await backend.publish(b"2", ["a"])
-        await self._live(backend, [("a", b"2")])
+        await live(backend, [("a", b"2")])
 
     @behaviour
     async def test_channels_come_in_any_iterable(self, backend: ChannelsBackend) -> None:
@@ -126,27 +83,27 @@ class BackendContract(ABC):
         await backend.publish(b"1", (name for name in ("c", "a")))
         await backend.unsubscribe({"a": 1})
         await backend.publish(b"2", dict.fromkeys(["a", "b"]))
-        await self._live(backend, [("c", b"1"), ("b", b"2")])
+        await live(backend, [("c", b"1"), ("b", b"2")])
 
     @behaviour
     async def test_subscribing_twice_delivers_once(self, backend: ChannelsBackend) -> None:
         await backend.subscribe(["a"])
         await backend.subscribe(["a", "a"])
         await backend.publish(b"1", ["a"])
-        await self._live(backend, [("a", b"1")])
+        await live(backend, [("a", b"1")])
         await backend.unsubscribe(["a"])
         await backend.publish(b"2", ["a"])
-        await self._live(backend, [])
+        await live(backend, [])
 
     @behaviour
     async def test_an_earlier_event_is_not_delivered_as_live(self, backend: ChannelsBackend) -> None:
         await backend.publish(b"early", ["a"])
         await backend.subscribe(["a"])
-        await self._live(backend, [])
+        await live(backend, [])
         await backend.unsubscribe(["a"])
         await backend.publish(b"between", ["a"])
         await backend.subscribe(["a"])
-        await self._live(backend, [])
+        await live(backend, [])
 
     @behaviour
     async def test_nothing_comes_after_unsubscribe_not_even_what_was_buffered(
@@ -167,7 +124,7 @@ class BackendContract(ABC):
         await backend.subscribe(AWKWARD_NAMES)
         for name in AWKWARD_NAMES:
             await backend.publish(name.encode(), [name])
-        await self._live(backend, [(name, name.encode()) for name in AWKWARD_NAMES])
+        await live(backend, [(name, name.encode()) for name in AWKWARD_NAMES])
 
     @behaviour
     async def test_events_and_ids(self, backend: ChannelsBackend) -> None:
@@ -194,7 +151,7 @@ class BackendContract(ABC):
             await backend.publish(b"%d" % number, ["a"])
         async with aclosing(backend.stream_events()) as stream:
             assert await anext(stream) == ("a", b"0")
-        await self._live(backend, [("a", b"1"), ("a", b"2")])
+        await live(backend, [("a", b"1"), ("a", b"2")])
 
     @behaviour
     async def test_each_consumer_gets_every_event(self, backend: ChannelsBackend) -> None:
@@ -228,7 +185,7 @@ class BackendContract(ABC):
             await backend.publish(b"not subscribed", ["a"])
             await backend.subscribe(["a"])
             await backend.publish(b"%d" % number, ["a"])
-            await self._live(backend, [("a", b"%d" % number)])
+            await live(backend, [("a", b"%d" % number)])
             await backend.on_shutdown()
 
     @behaviour
@@ -239,7 +196,7 @@ class BackendContract(ABC):
                 backend.subscribe(["a"]),
             )
         await backend.publish(b"1", ["a"])
-        await self._live(backend, [("a", b"1")])
+        await live(backend, [("a", b"1")])
 
     @behaviour
     async def test_a_cancelled_subscribe_does_not_disturb_the_others(self, backend: ChannelsBackend) -> None:
@@ -249,7 +206,7 @@ class BackendContract(ABC):
             calls[0].cancel()
             await asyncio.gather(*calls, return_exceptions=True)
             await backend.publish(b"1", ["a"])
-            await self._live(backend, [("a", b"1")])
+            await live(backend, [("a", b"1")])
             await backend.unsubscribe(["a"])
 
     @behaviour
@@ -257,17 +214,17 @@ class BackendContract(ABC):
         await backend.subscribe(["a"])
         wrong: list[tuple[Any, Any]] = [("text", ["a"]), (None, ["a"]), (b"1", "a"), (b"1", [1]), (b"1", 1)]
         for data, channels in wrong:
-            await _raises(TypeError, backend.publish(data, channels))
-        await _raises(ValueError, backend.publish(b"1", ["\ud800"]))
-        await _raises(TypeError, backend.subscribe("a"))
-        await _raises(TypeError, backend.unsubscribe("a"))
+            await raises(TypeError, backend.publish(data, channels))
+        await raises(ValueError, backend.publish(b"1", ["\ud800"]))
+        await raises(TypeError, backend.subscribe("a"))
+        await raises(TypeError, backend.unsubscribe("a"))
         await backend.publish(b"1", ["a"])
-        await self._live(backend, [("a", b"1")])
+        await live(backend, [("a", b"1")])
 
     @behaviour
     async def test_history_is_the_newest_events_oldest_first(self, backend: ChannelsBackend) -> None:
         if not self.keeps_history:
-            await _raises(NotImplementedError, backend.get_history("a"))
+            await raises(NotImplementedError, backend.get_history("a"))
             return
         assert await backend.get_history("a") == []
         for number in range(15):
@@ -277,7 +234,7 @@ class BackendContract(ABC):
         assert await backend.get_history("a", 3) == [b"12", b"13", b"14"]
         assert await backend.get_history("a", 0) == []
         assert len(await backend.get_history("a", 1000)) == 10
-        await _raises(ValueError, backend.get_history("a", -1))
+        await raises(ValueError, backend.get_history("a", -1))
         await backend.subscribe(["a"])
         await backend.unsubscribe(["a"])
         assert len(await backend.get_history("a")) == 10
@@ -285,8 +242,8 @@ class BackendContract(ABC):
     @behaviour
     async def test_reading_on_from_an_id(self, backend: ChannelsBackend) -> None:
         if not self.keeps_history:
-            await _raises(NotImplementedError, backend.read("a"))
-            await _raises(NotImplementedError, backend.position("a"))
+            await raises(NotImplementedError, backend.read("a"))
+            await raises(NotImplementedError, backend.position("a"))
             return
         assert await backend.position("a") is None
         for number in range(4):
@@ -300,17 +257,9 @@ class BackendContract(ABC):
         last = await backend.position("a")
         assert last is not None
         assert await backend.read("a", after=last) == []
-        await _raises(ValueError, backend.read("a", after="no id"))
+        await raises(ValueError, backend.read("a", after="no id"))
         for number in range(4, 24):
             await backend.publish(b"%d" % number, ["a"])
         trimmed = await backend.read("a", after=first.id, limit=1)
         assert trimmed[0] == Gap("a", first.id, "trimmed")
         assert len(trimmed) == 2
-
-
-async def _raises(expected: type[Exception], call: Awaitable[Any]) -> None:
-    try:
-        await call
-    except expected:
-        return
-    raise AssertionError(f"{expected.__name__} was not raised")
