@@ -40,8 +40,23 @@ def test_ids_sort_as_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "1", "-", "1-", "-1", "a-b", "1-2-3", "1 -2", "+", "\u0661-\u0661", "1-x"]
+    "wrong",
+    [
+        "",
+        "1",
+        "-",
+        "1-",
+        "-1",
+        "a-b",
+        "1-2-3",
+        "1 -2",
+        "+",
+        "\u0661-\u0661",
+        "1-x",
+        f"{2**64}-0",
+        f"0-{2**64}",
+    ],
 )
 def test_what_is_no_id_is_refused(wrong: str) -> None:
-    with pytest.raises(ValueError, match="expected an id"):
+    with pytest.raises(ValueError, match="expected an event id"):
         check_id(wrong)

@@ -137,7 +137,7 @@ def test_a_refused_command_is_split_until_the_culprit_stands_alone() -> None:
     assert set(subscriptions.live) == {b"a", b"c", b"d"}
     assert ticket.done
     assert ticket.error is error
-    assert "bad" not in subscriptions
+    assert "bad" not in {s.channel for s in subscriptions}
 
 
 def test_a_channel_that_was_live_before_stays_wanted_when_it_is_refused() -> None:
@@ -145,7 +145,31 @@ def test_a_channel_that_was_live_before_stays_wanted_when_it_is_refused() -> Non
     subscriptions.claim(subscriptions.want(names("a")), ["a"])
     subscriptions.take_commands()
     subscriptions.refuse(ValueError("no"))
-    assert "a" in subscriptions
+    assert [(s.channel, s.refused) for s in subscriptions] == [("a", True)]
+
+
+def test_a_refused_channel_is_tried_again_when_asked_for_or_on_request() -> None:
+    subscriptions = connected()
+    subscriptions.claim(subscriptions.want(names("a")), ["a"])
+    for try_again in (lambda: subscriptions.want(names("a")), subscriptions.retry_refused):
+        subscriptions.take_commands()
+        subscriptions.refuse(ValueError("no"))
+        assert subscriptions.take_commands() == []
+        try_again()
+        assert subscriptions.take_commands() == [("SUBSCRIBE", b"a")]
+    subscription, _ = subscriptions.acknowledge("SUBSCRIBE", b"a")
+    assert subscription is not None
+    assert subscription.interrupted
+
+
+def test_a_call_that_returned_too_early_makes_the_time_in_between_a_gap() -> None:
+    subscriptions = Subscriptions()
+    subscriptions.claim(subscriptions.want(names("a")), ["a"])
+    subscriptions.connected()
+    subscriptions.take_commands()
+    subscription, _ = subscriptions.acknowledge("SUBSCRIBE", b"a")
+    assert subscription is not None
+    assert subscription.interrupted
 
 
 @pytest.mark.parametrize("answer", [("SUBSCRIBE", b"b"), ("UNSUBSCRIBE", b"a")])

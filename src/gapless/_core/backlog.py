@@ -27,8 +27,8 @@ class Backlog:
         # The consumer pops from the left, and takes the payload's length off `size_bytes`.
         self.items: deque[Item] = deque()
         self.size_bytes = 0
-        # How many events of each channel were refused.
-        self._refused: dict[Subscription, int] = {}
+        # How many events of each channel were refused; None if a Gap of unknown size was among them.
+        self._refused: dict[Subscription, int | None] = {}
 
     def put(self, items: list[Item], size_bytes: int) -> None:
         """Append items, whose payloads have `size_bytes` in all."""
@@ -62,4 +62,5 @@ class Backlog:
             self.items.append(item)
             self.size_bytes += size
         else:
-            self._refused[subscription] = self._refused.get(subscription, 0) + (data is not None)
+            lost = self._refused.get(subscription, 0)
+            self._refused[subscription] = None if data is None or lost is None else lost + 1

@@ -30,8 +30,8 @@ class Gap:
 
     Attributes:
         channel: The channel that they belong to.
-        after: Id of the last event before the hole, or ``None`` where there are no ids or
-            nothing came before.
+        after: Id of the last event before the hole, or ``None`` where there are no ids, nothing
+            came before, or it isn't known: it is the last event of the channel that you received.
         reason: ``disconnected``: the connection was down. ``backlog``: the consumer was slower
             than the publishers for longer than its queue could hold. ``trimmed``: the history
             no longer reaches back far enough. ``rollback``, ``reset``, ``restart``: the server

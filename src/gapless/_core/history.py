@@ -59,6 +59,9 @@ def check_id(entry_id: str) -> str:
     """
     milliseconds, dash, sequence = entry_id.partition("-")
     digits = f"{milliseconds}{sequence}"
-    if not (dash and milliseconds and sequence and digits.isascii() and digits.isdigit()):
-        raise ValueError(f"after: expected an id like '1700000000000-0', got {entry_id!r}")
+    if (
+        not (dash and milliseconds and sequence and digits.isascii() and digits.isdigit())
+        or max(id_key(entry_id)) >= 2**64
+    ):
+        raise ValueError(f"expected an event id like '1700000000000-0', got {entry_id!r}")
     return entry_id

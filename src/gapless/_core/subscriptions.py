@@ -55,6 +55,7 @@ class Subscription:
         "interrupted",
         "last_id",
         "live",
+        "refused",
         "tickets",
         "wanted",
         "wire_name",
@@ -65,8 +66,10 @@ class Subscription:
         self.wire_name = wire_name
         self.wanted = True
         self.live = False
-        # It was live on a connection that was lost, and is not live again yet.
+        # A caller believes that it is live, and it is not, or was not for a while: a Gap is due.
         self.interrupted = False
+        # The server refused it; it is tried again by retry_refused() or the next subscribe call.
+        self.refused = False
         # A subscribe call has returned for it, so a later call's cancellation must not end it.
         self.claimed = False
         self.last_id: bytes | None = None
@@ -96,9 +99,6 @@ class Subscriptions:
     def __len__(self) -> int:
         return len(self._wanted)
 
-    def __contains__(self, channel: str) -> bool:
-        return channel in self._wanted
-
     def __iter__(self) -> Iterator[Subscription]:
         return iter(self._wanted.values())
 
@@ -111,6 +111,9 @@ class Subscriptions:
             if subscription is None:
                 subscription = Subscription(channel, wire_name)
                 self._wanted[channel] = subscription
+                new.append(subscription)
+            elif subscription.refused:
+                subscription.refused = False
                 new.append(subscription)
             if not subscription.live:
                 ticket.pending.add(subscription)
@@ -143,6 +146,8 @@ class Subscriptions:
             subscription = self._wanted.get(channel)
             if subscription is not None:
                 subscription.claimed = True
+                # The caller believes to be subscribed: what is published until it is true is missed.
+                subscription.interrupted = not subscription.live
 
     def abandon(self, ticket: Ticket, channels: Iterable[str]) -> list[Ticket]:
         """The subscribe call failed or was cancelled: forget those channels that nobody else asked for."""
@@ -161,6 +166,8 @@ class Subscriptions:
         """A new connection: nothing is subscribed on it yet."""
         self.disconnected()
         self._connected = True
+        for subscription in self._wanted.values():
+            subscription.refused = False
         self._queue("SUBSCRIBE", list(self._wanted.values()))
 
     def disconnected(self) -> None:
@@ -206,6 +213,7 @@ class Subscriptions:
         if verb == "UNSUBSCRIBE" or not subscription.wanted:
             return None, []
         subscription.live = True
+        subscription.refused = False
         self.live[wire_name] = subscription
         return subscription, _settle(subscription, None)
 
@@ -217,8 +225,8 @@ class Subscriptions:
 
         Returns:
             The refused subscription, if it stood alone, and the subscribe calls that this completes.
-            A channel that was asked for by a call is not wanted any more; one that was live on an
-            earlier connection stays wanted and is tried again on the next.
+            A channel is not wanted any more, unless a subscribe call has returned for it: then it is
+            refused, and stays so until `retry_refused()`.
         """
         if not self._expected:
             raise OutOfStep(f"unexpected error: {error}")
@@ -238,10 +246,21 @@ class Subscriptions:
             return None, []
         subscription = still_wanted[0]
         finished = _settle(subscription, error)
-        if not subscription.claimed:
+        if subscription.claimed:
+            subscription.refused = True
+            subscription.interrupted = True
+        else:
             del self._wanted[subscription.channel]
             subscription.wanted = False
         return subscription, finished
+
+    def retry_refused(self) -> None:
+        """Try the refused channels again: permissions change."""
+        refused = [s for s in self._wanted.values() if s.refused]
+        for subscription in refused:
+            subscription.refused = False
+        if self._connected:
+            self._queue("SUBSCRIBE", refused)
 
     def _queue(self, verb: Verb, subscriptions: list[Subscription]) -> None:
         iterator = iter(subscriptions)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 from typing import TYPE_CHECKING, Any
 
 from gapless.errors import ConfigurationError
@@ -16,6 +17,8 @@ from gapless.errors import ConfigurationError
 if TYPE_CHECKING:
     from redis.asyncio import Redis as Redis
     from valkey.asyncio import Valkey as Valkey
+
+logger = logging.getLogger("gapless")
 
 LIBRARIES = ("redis", "valkey")
 
@@ -71,6 +74,14 @@ class ConnectionSource:
         if service is not None:
             return f"Sentinel service {service!r}"
         return f"{arguments.get('host', 'localhost')}:{arguments.get('port', 6379)}"
+
+
+async def disconnect(connection: Any) -> None:
+    """Close a connection of the client library; what goes wrong is of no use to anybody."""
+    try:
+        await connection.disconnect(nowait=True)
+    except Exception as error:
+        logger.debug("closing a connection: %s", error)
 
 
 def library_of(thing: type) -> str | None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import hiredis
 
+from gapless._redis.client import disconnect
+
 # Commands that wait for the socket beyond this size hold up those who would add more.
 PAUSE_BYTES = 1024 * 1024
 
@@ -21,14 +23,12 @@ _CODES = {
     "AuthorizationError": "NOPERM",
     "BusyLoadingError": "LOADING",
     "ClusterDownError": "CLUSTERDOWN",
-    "ExecAbortError": "EXECABORT",
     "MasterDownError": "MASTERDOWN",
     "MovedError": "MOVED",
     "NoPermissionError": "NOPERM",
     "NoScriptError": "NOSCRIPT",
     "OutOfMemoryError": "OOM",
     "ReadOnlyError": "READONLY",
-    "TryAgainError": "TRYAGAIN",
 }
 
 
@@ -73,7 +73,7 @@ class FallbackWire:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._connection.disconnect(nowait=True)
+        await disconnect(self._connection)
 
     async def _read(self) -> None:
         try:

@@ -31,7 +31,6 @@ class Keys:
             raise ConfigurationError(
                 f"key_prefix: braces must form one hash tag, as in '{{app}}chat', got {prefix!r}"
             )
-        self.prefix = prefix
         self.stem = f"{prefix}_" if prefix else ""
         self._last_stem = f"{prefix}:last:"
 
@@ -46,10 +45,6 @@ class Keys:
             if tag is not None:
                 return f"{self._last_stem}{{{tag}}}{stream}"
         return f"{self._last_stem}{{{stream}}}"
-
-    def channel(self, stream: str) -> str | None:
-        """Return the channel of K, or None if the name does not begin with our prefix."""
-        return stream[len(self.stem) :] if stream.startswith(self.stem) else None
 
     def pattern(self) -> str:
         """Return a glob pattern that matches exactly the names that begin like K."""

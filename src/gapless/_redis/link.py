@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from gapless._core.backoff import Backoff
 from gapless._redis import errors
-from gapless._redis.client import ConnectionSource
+from gapless._redis.client import ConnectionSource, disconnect
 from gapless._redis.wire import Replies, Wire, open_wire
 from gapless.errors import BackendError, BackendUnavailable
 
@@ -25,6 +25,10 @@ logger = logging.getLogger("gapless")
 # event loop itself was stalled, one look passes before the waiting bytes are read, and one is harmless.
 CHECKS = 4
 CHECKS_BEFORE_PING = 2
+
+# Only a connection that lived so long starts the backoff over: one that is lost right after it was made
+# would else be made again at once, for ever.
+STABLE_SECONDS = 1.0
 
 # A refusal (wrong password) is tried again this slowly: credentials rotate, and a process must not
 # stay deaf after they are right again. Callers get the refusal at once meanwhile.
@@ -81,9 +85,9 @@ class Link:
         self._timing = timing
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._closed = False
-        self.wire: Wire | None = None
+        # In the order of the calls, which is the order in which they go on.
+        self._waiters: dict[asyncio.Future[None], None] = {}
+        self.closed = False
         # Open for new commands: connected, shaken hands, and the socket takes bytes.
         self.ready = False
         self.connected = False
@@ -95,13 +99,13 @@ class Link:
 
     def start(self) -> None:
         """Start connecting; does nothing if it has started."""
-        if self._task is None and not self._closed:
+        if self._task is None and not self.closed:
             name = f"gapless {self._role.name} link to {self._source.address}"
             self._task = self._loop.create_task(self._supervise(), name=name)
 
     async def stop(self) -> None:
         """Close, for good. Returns when the socket is closed and the task has ended."""
-        self._closed = True
+        self.closed = True
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -119,17 +123,17 @@ class Link:
         while not condition():
             if self.refusal is not None:
                 raise self.refusal
-            if self._closed:
-                raise BackendUnavailable("the backend was shut down")
+            if self.closed:
+                raise BackendUnavailable("the backend was shut down while the call waited")
             waiter = self._loop.create_future()
-            self._waiters.add(waiter)
+            self._waiters[waiter] = None
             try:
                 async with asyncio.timeout_at(deadline):
                     await waiter
             except TimeoutError:
                 raise self.unavailable() from self.last_error
             finally:
-                self._waiters.discard(waiter)
+                del self._waiters[waiter]
 
     def is_ready(self) -> bool:
         return self.ready
@@ -158,26 +162,35 @@ class Link:
         backoff = Backoff()
         while True:
             try:
-                wire, error = await self._connect(), None
-            except Exception as exception:
-                wire, error = None, exception
-            if wire is not None:
+                lived_seconds = await self._live()
+            except Exception:
+                # A bug, or a client library's surprise: it must not make the process deaf.
+                logger.exception("%s link to %s", self._role.name, self._source.address)
+                lived_seconds = 0.0
+            if lived_seconds >= STABLE_SECONDS:
                 backoff.reset()
-                try:
-                    error = await self._watch(wire)
-                finally:
-                    # Also when cancelled: callers that wait for a reply must hear of it.
-                    self._down(error)
-                    await wire.close(error)
-                logger.warning(
-                    "%s link to %s lost: %s", self._role.name, self._source.address, error or "closed"
-                )
-            elif error is not None:
-                self._failed(error)
             delay = backoff.next_delay_seconds(random.random())  # noqa: S311 (jitter, not a secret)
             if self.refusal is not None:
                 delay = REFUSED_DELAY_SECONDS
             await asyncio.sleep(delay)
+
+    async def _live(self) -> float:
+        """Connect, and return when the connection is lost: after how many seconds, 0 if it never was."""
+        try:
+            wire = await self._connect()
+        except Exception as failure:
+            self._failed(failure)
+            return 0.0
+        connected_at = self._loop.time()
+        error: Exception | None = None
+        try:
+            error = await self._watch(wire)
+        finally:
+            # Also when cancelled: callers that wait for a reply must hear of it.
+            self._down(error)
+            await wire.close(error)
+        logger.warning("%s link to %s lost: %s", self._role.name, self._source.address, error or "closed")
+        return self._loop.time() - connected_at
 
     async def _connect(self) -> Wire:
         connection = self._source.connection()
@@ -193,7 +206,7 @@ class Link:
                 self._role.lost(error if isinstance(error, Exception) else None)
                 await wire.close()
             else:
-                await connection.disconnect(nowait=True)
+                await disconnect(connection)
             if isinstance(error, TimeoutError) and not str(error):
                 seconds = self._timing.connect_timeout
                 raise TimeoutError(f"no answer within {seconds:g} s while connecting") from error
@@ -232,7 +245,6 @@ class Link:
         return TimeoutError(f"no sign of life for {self._timing.liveness_timeout:g} s")
 
     def _up(self, wire: Wire) -> None:
-        self.wire = wire
         self.connected = True
         self.ready = wire.writable
         if self.generation > 1 or self.attempts:
@@ -245,7 +257,6 @@ class Link:
         self.wake()
 
     def _down(self, error: Exception | None) -> None:
-        self.wire = None
         self.connected = False
         self.ready = False
         self.down_since = self._loop.time()

@@ -6,6 +6,7 @@ subscriber off that lets 32 MB pile up (client-output-buffer-limit pubsub).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +16,10 @@ import hiredis
 from gapless._core.backlog import Item
 from gapless._core.event import Gap
 from gapless._core.subscriptions import Subscription, Subscriptions
+from gapless._core.throttle import Throttle
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource
-from gapless._redis.link import Link, Timing
+from gapless._redis.link import REFUSED_DELAY_SECONDS, Link, Timing
 from gapless._redis.wire import Replies, Wire
 
 logger = logging.getLogger("gapless")
@@ -40,7 +42,8 @@ class PushLink:
         self._deliver = deliver
         self._wire: Wire | None = None
         self._pings = 0
-        self._foreign_messages = 0
+        self._retry: asyncio.TimerHandle | None = None
+        self._foreign_messages = Throttle()
 
     def send_commands(self) -> None:
         """Send what the subscriptions want to be sent."""
@@ -72,6 +75,9 @@ class PushLink:
 
     def lost(self, error: Exception | None) -> None:  # noqa: ARG002 (a Role's method)
         self._wire = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         self.subscriptions.disconnected()
 
     @property
@@ -104,10 +110,17 @@ class PushLink:
     def _refused(self, reply: hiredis.ReplyError) -> None:
         error = errors.from_reply(reply, "SUBSCRIBE")
         subscription, finished = self.subscriptions.refuse(error)
-        if subscription is not None and not finished:
-            logger.error("channel %r is not subscribed: %s", subscription.channel, error)
+        if subscription is not None and subscription.refused and self._retry is None:
+            logger.error("channel %r is not subscribed, trying on: %s", subscription.channel, error)
+            loop = asyncio.get_running_loop()
+            self._retry = loop.call_later(REFUSED_DELAY_SECONDS, self._retry_refused)
         if finished:
             self.link.wake()
+        self.send_commands()
+
+    def _retry_refused(self) -> None:
+        self._retry = None
+        self.subscriptions.retry_refused()
         self.send_commands()
 
     def _resumed(self, subscription: Subscription, items: list[Item]) -> None:
@@ -136,6 +149,8 @@ class FramedPushLink(PushLink):
                     continue
                 last = subscription.last_id
                 if previous != last and last is not None:
+                    if entry_id == last:
+                        continue
                     gap = Gap(subscription.channel, last.decode(), "disconnected")
                     items.append((subscription, None, gap))
                 subscription.last_id = entry_id
@@ -146,14 +161,15 @@ class FramedPushLink(PushLink):
             self._deliver(items)
 
     def _resumed(self, subscription: Subscription, items: list[Item]) -> None:
-        """Nothing to say yet: the next frame names its predecessor, and shows whether any are missing."""
+        """After a known entry the next frame shows whether any are missing; without one nothing can."""
+        if subscription.last_id is None:
+            items.append((subscription, None, Gap(subscription.channel, None, "disconnected")))
 
     def _foreign(self, subscription: Subscription, message: bytes) -> None:
-        self._foreign_messages += 1
-        if self._foreign_messages & (self._foreign_messages - 1) == 0:  # 1, 2, 4, 8: no floods
+        if self._foreign_messages.picks():
             logger.warning(
                 "ignored %d messages that gapless did not publish, the last on %r: %.80r",
-                self._foreign_messages,
+                self._foreign_messages.count,
                 subscription.wire_name,
                 message,
             )

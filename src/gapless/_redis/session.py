@@ -9,6 +9,7 @@ from typing import Any
 
 from gapless._core.backlog import Item
 from gapless._core.subscriptions import Ticket
+from gapless._core.throttle import Throttle
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource
 from gapless._redis.commands import Command, CommandLink
@@ -38,6 +39,7 @@ class Session:
         self._timing = timing
         self._max_outbox_bytes = max_outbox_bytes
         self._outbox_bytes = 0
+        self._late_subscribes = Throttle()
         self.commands = CommandLink(source, timing, scripts)
         self.pushes = push_link(source, timing, deliver)
         self.subscriptions = self.pushes.subscriptions
@@ -134,6 +136,16 @@ class Session:
         except ReplyError as error:
             raise errors.from_reply(error, str(command[0])) from None
 
+    async def read(self, script: Script, keys: Sequence[str], *arguments: str | int) -> Any:
+        """Run a script that only reads and return its reply. Raises as `request()`."""
+        call = (len(keys), *keys, *arguments)
+        try:
+            return await self.request("EVALSHA", script.sha, *call)
+        except BackendError as error:
+            if error.code != "NOSCRIPT":
+                raise
+            return await self.request("EVAL", script.body, *call)
+
     async def subscribe(self, names: Sequence[tuple[str, bytes]]) -> None:
         """Want channels, and wait until the server has confirmed them or `subscribe_timeout` has passed.
 
@@ -153,9 +165,10 @@ class Session:
                 start = self.loop.time() if down_since is None else down_since
                 await link.wait(lambda: ticket.done, start + self._timing.subscribe_timeout)
             except BackendUnavailable as error:
-                logger.warning(
-                    "%d channels will be subscribed as soon as possible: %s", len(ticket.pending), error
-                )
+                if not link.closed and self._late_subscribes.picks():
+                    logger.warning(
+                        "%d channels will be subscribed as soon as possible: %s", len(ticket.pending), error
+                    )
             except (asyncio.CancelledError, BackendError):
                 self._give_up(ticket, channels)
                 raise
@@ -185,7 +198,7 @@ class Session:
         if self._outbox_bytes + size > self._max_outbox_bytes and self._outbox_bytes:
             raise BackendUnavailable(
                 f"{self._outbox_bytes} bytes of publishes wait for a connection already "
-                f"(max_outbox_bytes={self._max_outbox_bytes})"
+                f"(max_outbox_bytes={self._max_outbox_bytes}); nothing was sent, try again later"
             ) from self.commands.link.last_error
         self._outbox_bytes += size
         link = self.commands.link

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import hiredis
 
+from gapless._redis.client import disconnect
 from gapless._redis.fallback import FallbackWire
 
 Replies = list[Any]
@@ -129,7 +130,7 @@ class TransportWire(asyncio.BufferedProtocol):
         # abort(): close() would wait for a peer that may be gone, to flush what nobody waits for.
         self._transport.abort()
         await self.closed
-        await self._connection.disconnect(nowait=True)
+        await disconnect(self._connection)
 
     def _flush(self) -> None:
         out = self._out

@@ -8,18 +8,23 @@ from typing import Any
 
 from gapless.errors import ConfigurationError
 
+# The server adds a time to live to the clock, in ms, and refuses what overflows 64 bits.
+MAX_TTL_MS = 100 * 365 * 24 * 3600 * 1000
+
 # The server's limit for one string (Redis documentation, "Strings").
 MAX_PAYLOAD_BYTES = 512 * 1024 * 1024 - 64 * 1024
 
 
-def at_least(minimum: int, **named: Any) -> None:
-    """Check that each value is an int of at least `minimum`."""
+def check_at_least(minimum: int, **named: Any) -> None:
+    """Check that each value is an int of at least `minimum` that fits into 63 bits."""
     for name, value in named.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             raise ConfigurationError(f"{name}: expected an int of at least {minimum}, got {value!r}")
+        if value >= 2**63:
+            raise ConfigurationError(f"{name}: expected less than 2**63, got {value!r}")
 
 
-def positive_seconds(**named: Any) -> None:
+def check_seconds(**named: Any) -> None:
     """Check that each value is a positive, finite number."""
     for name, value in named.items():
         if (
@@ -31,23 +36,18 @@ def positive_seconds(**named: Any) -> None:
             raise ConfigurationError(f"{name}: expected a positive number of seconds, got {value!r}")
 
 
-def ttl_ms(name: str, value: Any) -> int:
-    """Return a time to live in ms from an int of ms or a timedelta."""
-    if isinstance(value, timedelta):
-        milliseconds = value // timedelta(milliseconds=1)
-        if milliseconds < 1:
-            raise ConfigurationError(f"{name}: expected at least 1 ms, got {value!r}")
-        return milliseconds
-    if not isinstance(value, int) or isinstance(value, bool):
+def parse_ttl_ms(name: str, value: Any) -> int:
+    """Return a time to live in ms, from 1 ms to 100 years, from an int of ms or a timedelta."""
+    milliseconds = value // timedelta(milliseconds=1) if isinstance(value, timedelta) else value
+    if not isinstance(milliseconds, int) or isinstance(milliseconds, bool):
         raise ConfigurationError(f"{name}: expected an int of ms or a timedelta, got {value!r}")
-    if value < 1:
-        raise ConfigurationError(
-            f"{name}: expected at least 1 ms, got {value!r}; None keeps a stream for ever"
-        )
-    return value
+    if not 1 <= milliseconds <= MAX_TTL_MS:
+        hint = "; None keeps a stream for ever" if name == "stream_ttl" else ""
+        raise ConfigurationError(f"{name}: expected 1 ms to 100 years, got {value!r}{hint}")
+    return milliseconds
 
 
-def payload(data: object) -> bytes:
+def check_payload(data: object) -> bytes:
     """Return `data` as bytes.
 
     Raises:
@@ -63,7 +63,7 @@ def payload(data: object) -> bytes:
     return data
 
 
-def limit(value: object) -> None:
+def check_limit(value: object) -> None:
     """Check how many events a caller asks for.
 
     Raises:

@@ -19,6 +19,10 @@ from gapless.backends.delivery import Delivery, stream_events, stream_payloads
 __all__ = ["MemoryChannelsBackend"]
 
 
+# Last ids are kept so long after the last event, as the Streams backend's `resume_ttl` does by default.
+RESUME_SECONDS = 24 * 3600.0
+
+
 class _Stream:
     """The kept events of one channel."""
 
@@ -39,7 +43,8 @@ class MemoryChannelsBackend(ChannelsBackend):
     Args:
         history: Events to keep for each channel, at least 0. 0 keeps nothing.
         stream_ttl: Forget the history of a channel so long after its last event: milliseconds or a
-            timedelta, at least 1 ms. None: never, so that memory grows with the number of channels.
+            timedelta, at least 1 ms; its last id is kept for 24 h. None: never, so that memory grows with
+            the number of channels.
         max_backlog: Events that wait for a consumer; what exceeds it is dropped, counted, and reported
             as a Gap.
         max_backlog_bytes: The same bound for their payloads.
@@ -56,15 +61,18 @@ class MemoryChannelsBackend(ChannelsBackend):
         max_backlog: int = 100_000,
         max_backlog_bytes: int = 64 * 1024 * 1024,
     ) -> None:
-        arguments.at_least(0, history=history)
-        arguments.at_least(1, max_backlog=max_backlog, max_backlog_bytes=max_backlog_bytes)
+        arguments.check_at_least(0, history=history)
+        arguments.check_at_least(1, max_backlog=max_backlog, max_backlog_bytes=max_backlog_bytes)
         self._history = history
-        self._ttl_seconds = None if stream_ttl is None else arguments.ttl_ms("stream_ttl", stream_ttl) / 1000
+        self._ttl_seconds = (
+            None if stream_ttl is None else arguments.parse_ttl_ms("stream_ttl", stream_ttl) / 1000
+        )
         self._max_backlog = max_backlog
         self._max_backlog_bytes = max_backlog_bytes
         self._sequence = 0
-        # By channel, the one published to longest ago first.
+        # By channel, the one published to longest ago first; and those whose events have expired.
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
+        self._expired: OrderedDict[str, _Stream] = OrderedDict()
         self._subscriptions: dict[str, Subscription] = {}
         self._delivery: Delivery | None = None
 
@@ -73,7 +81,7 @@ class MemoryChannelsBackend(ChannelsBackend):
 
     async def on_shutdown(self) -> None:
         """Forget the subscriptions and end the generators; the history stays."""
-        await self.unsubscribe(list(self._subscriptions))
+        self._subscriptions.clear()
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             delivery.close()
@@ -85,7 +93,7 @@ class MemoryChannelsBackend(ChannelsBackend):
             TypeError, ValueError: The arguments are not bytes and an iterable of names.
         """
         names = check_channels(channels)
-        payload = arguments.payload(data)
+        payload = arguments.check_payload(data)
         items: list[Item] = []
         for channel in names:
             event_id = self._append(channel, payload)
@@ -122,14 +130,14 @@ class MemoryChannelsBackend(ChannelsBackend):
         Raises:
             ValueError: `limit` is negative.
         """
-        arguments.limit(limit)
+        arguments.check_limit(limit)
         events = self._kept(channel)
         return [event.data for event in (events if limit is None else events[-limit:] if limit else ())]
 
     async def position(self, channel: str) -> str | None:
         """Return the id of the newest event of `channel`, or None if none is known."""
         self._expire()
-        stream = self._streams.get(channel)
+        stream = self._streams.get(channel) or self._expired.get(channel)
         return stream.last_id if stream else None
 
     async def read(
@@ -139,7 +147,7 @@ class MemoryChannelsBackend(ChannelsBackend):
 
         As `RedisChannelsStreamBackend.read()`.
         """
-        arguments.limit(limit)
+        arguments.check_limit(limit)
         kept = self._kept(channel)
         if after is None:
             return [*kept[:limit]]
@@ -159,11 +167,8 @@ class MemoryChannelsBackend(ChannelsBackend):
         self._sequence += 1
         event_id = f"{self._sequence}-0"
         self._expire()
-        stream = self._streams.get(channel)
-        if stream is None:
-            stream = self._streams[channel] = _Stream(self._history)
-        else:
-            self._streams.move_to_end(channel)
+        stream = self._streams.pop(channel, None) or self._expired.pop(channel, None)
+        stream = self._streams[channel] = stream or _Stream(self._history)
         stream.events.append(Event(channel, data, event_id))
         stream.last_id = event_id
         stream.published_at = monotonic()
@@ -172,12 +177,14 @@ class MemoryChannelsBackend(ChannelsBackend):
     def _expire(self) -> None:
         if self._ttl_seconds is None:
             return
-        limit = monotonic() - self._ttl_seconds
-        while self._streams:
-            channel, stream = next(iter(self._streams.items()))
-            if stream.published_at > limit:
-                return
-            del self._streams[channel]
+        now = monotonic()
+        # The events go first; the last id stays, and tells a reader that it has missed nothing.
+        while self._streams and now - next(iter(self._streams.values())).published_at > self._ttl_seconds:
+            channel, stream = self._streams.popitem(last=False)
+            stream.events.clear()
+            self._expired[channel] = stream
+        while self._expired and now - next(iter(self._expired.values())).published_at > RESUME_SECONDS:
+            self._expired.popitem(last=False)
 
     def _kept(self, channel: str) -> list[Event]:
         check_channels([channel])

@@ -30,7 +30,7 @@ class RedisChannelsPubSubBackend(RedisChannelsBackend):
     """
 
     _push_link = PushLink
-    _script = _PUBLISH
+    _scripts = (_PUBLISH,)
 
     def __init__(
         self,

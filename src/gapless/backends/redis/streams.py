@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gapless._redis.client import Redis, Valkey
 
 _PUBLISH = scripts.load("publish_stream.lua")
+_READ = scripts.load("read_stream.lua")
 
 # Keys looked at per SCAN in flush_all: a few hundred microseconds of the server's time.
 FLUSH_BATCH = 500
@@ -48,7 +49,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
     """
 
     _push_link = FramedPushLink
-    _script = _PUBLISH
+    _scripts = (_PUBLISH, _READ)
 
     def __init__(
         self,
@@ -68,12 +69,12 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             stream_sleep_no_subscriptions=stream_sleep_no_subscriptions,
             **bounds,
         )
-        arguments.at_least(0, history=history)
+        arguments.check_at_least(0, history=history)
         self._history = history
         # MAXLEN ~ 0 would keep the entries of a whole node.
         operator = "~" if cap_streams_approximate and history else "="
-        ttl: int | str = "" if stream_ttl is None else arguments.ttl_ms("stream_ttl", stream_ttl)
-        self._script_options = (operator, history, ttl, arguments.ttl_ms("resume_ttl", resume_ttl))
+        ttl: int | str = "" if stream_ttl is None else arguments.parse_ttl_ms("stream_ttl", stream_ttl)
+        self._script_options = (operator, history, ttl, arguments.parse_ttl_ms("resume_ttl", resume_ttl))
 
     async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
         """Return the history of a channel, returning at most limit messages, oldest first.
@@ -88,7 +89,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             BackendError: The server refused.
         """
         check_channels([channel])
-        arguments.limit(limit)
+        arguments.check_limit(limit)
         count = self._history if limit is None else min(limit, self._history)
         if count == 0:
             return []
@@ -124,22 +125,17 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             BackendUnavailable, BackendError: As `get_history()`.
         """
         check_channels([channel])
-        arguments.limit(limit)
+        arguments.check_limit(limit)
         stream = self._keys.stream(channel)
         if after is None:
+            if limit == 0:
+                return []
             count = () if limit is None else ("COUNT", limit)
-            return (
-                []
-                if limit == 0
-                else [*_events(channel, await self._request("XRANGE", stream, "-", "+", *count))]
-            )
+            return [*_events(channel, await self._request("XRANGE", stream, "-", "+", *count))]
         check_id(after)
         # One more than asked for: the event `after` itself, which shows that nothing is missing.
-        count = () if limit is None else ("COUNT", limit + 1)
-        entries, oldest, last_id = await asyncio.gather(
-            self._request("XRANGE", stream, after, "+", *count),
-            self._request("XRANGE", stream, "-", "+", "COUNT", 1),
-            self._request("GET", self._keys.last(stream)),
+        entries, oldest, last_id = await self._enter().session.read(
+            _READ, [stream, self._keys.last(stream)], after, "" if limit is None else limit + 1
         )
         found = resume(
             channel,
@@ -179,19 +175,28 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
                 return deleted
 
     async def _ours(self, streams: list[bytes]) -> list[bytes]:
-        """Return those streams whose entries name the channel that the stream belongs to."""
+        """Return those streams that belong to this prefix.
+
+        The name alone does not tell: "A_B_c" is channel "B_c" of prefix "A", or "c" of "A_B". The entries
+        do, since they name their channel (which Litestar upper-cases for the key alone). A stream without
+        entries (history=0) is ours if we keep its last id.
+        """
         newest = await asyncio.gather(
             *(self._request("XREVRANGE", stream, "+", "-", "COUNT", 1) for stream in streams)
         )
+        kept = await asyncio.gather(
+            *(self._request("EXISTS", self._keys.last(stream.decode(errors="replace"))) for stream in streams)
+        )
         ours: list[bytes] = []
-        for stream, entries in zip(streams, newest, strict=True):
-            channel = stream[len(self._keys.stem.encode()) :]
+        for stream, entries, has_last_id in zip(streams, newest, kept, strict=True):
+            channel = stream[len(self._keys.stem.encode()) :].decode(errors="replace")
             if entries:
                 fields = dict(zip(entries[0][1][::2], entries[0][1][1::2], strict=True))
-                if fields.get(b"channel") == channel:
+                named = fields.get(b"channel", b"\xff").decode(errors="replace")
+                if channel in {named, named.upper()}:
                     ours.append(stream)
-            elif await self._request("EXISTS", self._keys.last(stream.decode())):
-                ours.append(stream)  # history=0: no entries, but a last id
+            elif has_last_id:
+                ours.append(stream)
         return ours
 
     async def _request(self, *command: str | bytes | int) -> Any:
