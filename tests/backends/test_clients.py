@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import ssl
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -131,7 +130,6 @@ async def test_tls(tmp_path: Path) -> None:
                 port=port,
                 ssl=True,
                 ssl_ca_certs=str(tmp_path / "ca.pem"),
-                ssl_min_version=ssl.TLSVersion.TLSv1_2,
                 **CLIENT_OPTIONS,
             )
         )

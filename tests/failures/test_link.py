@@ -105,7 +105,7 @@ async def test_a_lost_reply_is_reported_and_the_publish_not_repeated(server: Ser
 async def test_what_was_not_sent_is_sent_after_the_reconnect(server: Server, kind: str) -> None:
     async with behind_proxy(kind, server) as (backend, proxy):
         await backend.subscribe(["room"])
-        for number in range(10):
+        for number in range(4):
             proxy.cut()
             await until(lambda: not link(backend).connected, "the loss to be noticed")
             await backend.publish(b"%d" % number, ["room"])
@@ -113,7 +113,7 @@ async def test_what_was_not_sent_is_sent_after_the_reconnect(server: Server, kin
             assert await delivers(backend)
         if kind == "streams":
             kept = [data for data in await backend.get_history("room") if data != b"mark"]
-            assert kept == [b"%d" % number for number in range(10)]
+            assert kept == [b"%d" % number for number in range(4)]
 
 
 async def test_while_refused_publishers_wait_and_then_get_an_error(server: Server, kind: str) -> None:
@@ -303,7 +303,7 @@ async def test_nothing_is_left_behind(server: Server, kind: str) -> None:
     async with behind_proxy(kind, server) as (backend, proxy):
         await backend.on_startup()
         tasks = len(asyncio.all_tasks())
-        for number in range(30):
+        for number in range(8):
             generation = push_link(backend).generation
             call = asyncio.ensure_future(backend.subscribe([f"room{number}", "room"]))
             await asyncio.sleep(0)

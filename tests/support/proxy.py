@@ -79,8 +79,8 @@ class Proxy:
                 await asyncio.gather(*pumps, return_exceptions=True)
                 self._writers -= {writer, up_writer}
                 up_writer.transport.abort()
-        except OSError:
-            pass
+        except (OSError, asyncio.CancelledError):
+            pass  # cancelled by __aexit__ alone; asyncio logs a server's task that ends cancelled
         finally:
             writer.transport.abort()
             self._tasks.discard(task)
