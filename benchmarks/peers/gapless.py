@@ -1,0 +1,33 @@
+"""gapless, as users have it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio import Redis
+
+from benchmarks.peers import HISTORY, PREFIX, Command
+from gapless.backends.redis import (
+    RedisChannelsBackend,
+    RedisChannelsPubSubBackend,
+    RedisChannelsStreamBackend,
+)
+
+
+def backend(kind: str, client: Any) -> RedisChannelsBackend:
+    if kind == "pubsub":
+        return RedisChannelsPubSubBackend(redis=client, key_prefix=PREFIX)
+    return RedisChannelsStreamBackend(HISTORY, redis=client, key_prefix=PREFIX)
+
+
+class Publisher:
+    """The real commands, asked of a backend that never connects."""
+
+    def __init__(self, kind: str) -> None:
+        self._backend = backend(kind, Redis())
+
+    def prepare(self) -> list[Command]:
+        return [("SCRIPT", "LOAD", self._backend._script.body)]
+
+    def publish(self, channel: str, data: bytes) -> Command:
+        return self._backend._publish_command(data, [channel])[0]

@@ -1,0 +1,43 @@
+"""Litestar's backends, as users have them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.channels.backends.redis import (
+    RedisChannelsPubSubBackend,
+    RedisChannelsStreamBackend,
+)
+from redis.asyncio import Redis
+
+from benchmarks.peers import HISTORY, PREFIX, Command
+
+# Litestar reads its streams from time to time: what MAXLEN trims in between would be lost.
+UNTRIMMED = 10_000_000
+
+# Its default.
+STREAM_TTL_MS = 60_000
+
+
+def backend(kind: str, client: Any) -> Any:
+    if kind == "pubsub":
+        return RedisChannelsPubSubBackend(redis=client, key_prefix=PREFIX)
+    return RedisChannelsStreamBackend(HISTORY, redis=client, key_prefix=PREFIX)
+
+
+class Publisher:
+    """Its own scripts, as its backends call them."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._script = backend(kind, Redis())._publish_script
+
+    def prepare(self) -> list[Command]:
+        return [("SCRIPT", "LOAD", self._script.script)]
+
+    def publish(self, channel: str, data: bytes) -> Command:
+        call = ("EVALSHA", self._script.sha, 1)
+        if self._kind == "pubsub":
+            return (*call, channel, data)  # its Pub/Sub channels have no prefix
+        key = f"{PREFIX}_{channel.upper()}"
+        return (*call, key, data, UNTRIMMED, STREAM_TTL_MS, 1, channel)

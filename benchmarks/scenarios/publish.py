@@ -1,0 +1,56 @@
+"""Measured side: publish to one channel that nobody listens to, from so many tasks at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from benchmarks.clock import cpu_seconds
+from benchmarks.peers import PAYLOAD_BYTES, open_backend
+from benchmarks.protocol import Job, Parent
+
+CHANNEL = ["room"]
+PAYLOAD = b"x" * PAYLOAD_BYTES
+
+# The first publishes connect; their pace says nothing about the rest.
+CONNECTING_EVENTS = 5
+
+
+async def run(job: Job, parent: Parent, *, concurrency: int, seconds: float, warm_seconds: float) -> None:
+    async with open_backend(job) as backend:
+        await publish(backend, CONNECTING_EVENTS, concurrency)
+        each = 1
+        while True:
+            started = time.perf_counter()
+            await publish(backend, each, concurrency)
+            elapsed = time.perf_counter() - started
+            if elapsed >= warm_seconds:
+                break
+            each *= 2
+        each = max(1, round(each * seconds / elapsed))
+        parent.say("ready")
+        parent.wait()
+        cpu, started = cpu_seconds(), time.perf_counter()
+        await publish(backend, each, concurrency)
+        elapsed, cpu = time.perf_counter() - started, cpu_seconds() - cpu
+        events = each * concurrency
+        parent.say(
+            "result",
+            events=events,
+            seconds=elapsed,
+            rate=events / elapsed,
+            cpu_us=cpu / events * 1e6,
+        )
+
+
+async def publish(backend: Any, each: int, concurrency: int) -> None:
+    if concurrency == 1:
+        await publish_in_turn(backend, each)
+    else:
+        await asyncio.gather(*(publish_in_turn(backend, each) for _ in range(concurrency)))
+
+
+async def publish_in_turn(backend: Any, count: int) -> None:
+    for _ in range(count):
+        await backend.publish(PAYLOAD, CHANNEL)

@@ -1,0 +1,55 @@
+"""Measured side: CPU of the receiving process per event, from the first event to the last."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from benchmarks.clock import cpu_seconds
+from benchmarks.peers import open_backend
+from benchmarks.protocol import Job, Parent
+
+CHANNEL = "room"
+
+# Far longer than the slowest peer needs: events were lost.
+DEADLINE_SECONDS = 15.0
+
+
+async def run(job: Job, parent: Parent, *, events: int, warm_events: int) -> None:
+    async with open_backend(job) as backend:
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await receive(backend, parent, events, warm_events)
+        except TimeoutError:
+            parent.say("failed", reason=f"not all events arrived within {DEADLINE_SECONDS:g} s")
+
+
+async def receive(backend: Any, parent: Parent, events: int, warm_events: int) -> None:
+    await backend.subscribe([CHANNEL])
+    stream = backend.stream_events()
+    warm = asyncio.create_task(take(stream, warm_events))
+    await asyncio.sleep(0.1)  # Litestar confirms no subscription: its reader has to be up
+    parent.say("ready")
+    await warm
+    parent.say("warm")
+    await take(stream, 1)
+    cpu, started = cpu_seconds(), time.perf_counter()
+    await take(stream, events - 1)
+    elapsed, cpu = time.perf_counter() - started, cpu_seconds() - cpu
+    parent.say(
+        "result",
+        events=events,
+        seconds=elapsed,
+        rate=(events - 1) / elapsed,
+        cpu_us=cpu / (events - 1) * 1e6,
+    )
+    await stream.aclose()
+
+
+async def take(stream: AsyncGenerator[tuple[str, Any], None], count: int) -> None:
+    async for _ in stream:
+        count -= 1
+        if not count:
+            break

@@ -1,0 +1,118 @@
+"""From the measurements of a document to the figures of its table. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from benchmarks.rows import METRICS, ROWS, Must, Row
+from benchmarks.run import LIMIT, Document
+
+# A figure is too noisy if its repetitions lie further apart than this share of their median.
+NOISY_SPREAD = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What the repetitions of one measurement gave."""
+
+    median: float
+    low: float
+    high: float
+    repetitions: int
+
+    def is_noisy(self, resolution: float = 0.0) -> bool:
+        spread = self.high - self.low
+        return spread > resolution and spread > NOISY_SPREAD * self.median
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One requirement of a row. `ratio` is over pairs: the two libraries in the same repetition."""
+
+    must: Must
+    ratio: Figure | None
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RowSummary:
+    """One row in one event loop."""
+
+    row: Row
+    loop: str
+    figures: dict[str, dict[str, Figure]]  # library, metric
+    verdicts: list[Verdict]
+    failed: int
+
+    @property
+    def noisy(self) -> list[str]:
+        """The libraries of which a required figure is too noisy to be quoted.
+
+        Of an absolute requirement, when the repetitions of gapless don't agree whether it is met.
+        """
+        return [
+            library
+            for library, figures in self.figures.items()
+            if any(
+                _is_noisy(must, library, figures[must.metric])
+                for must in self.row.musts
+                if must.metric in figures
+            )
+        ]
+
+
+def _is_noisy(must: Must, library: str, figure: Figure) -> bool:
+    if must.kind == "below":
+        return library == "gapless" and figure.low < must.bound <= figure.high
+    return figure.is_noisy(METRICS[must.metric].resolution)
+
+
+def summaries(document: Document, loop: str) -> list[RowSummary]:
+    """Return the rows that were measured in an event loop, in the order of the table."""
+    found: list[RowSummary] = []
+    for row in ROWS:
+        measurements = [m for m in document["measurements"] if m["row"] == row.name and m["loop"] == loop]
+        if measurements:
+            found.append(_summary(row, loop, measurements))
+    return found
+
+
+def _summary(row: Row, loop: str, measurements: Sequence[dict[str, Any]]) -> RowSummary:
+    good = [m for m in measurements if "failed" not in m]
+    figures: dict[str, dict[str, Figure]] = {}
+    for library in (*row.libraries, LIMIT):
+        figures[library] = {
+            metric: figure(values)
+            for metric in METRICS
+            if (values := [v for _, v in _values(good, library, metric)])
+        }
+    verdicts = [v for must in row.musts if (v := _verdict(must, good, figures)) is not None]
+    return RowSummary(row, loop, figures, verdicts, len(measurements) - len(good))
+
+
+def _verdict(
+    must: Must, measurements: Sequence[dict[str, Any]], figures: dict[str, dict[str, Figure]]
+) -> Verdict | None:
+    if must.kind == "below":
+        own = figures["gapless"].get(must.metric)
+        return None if own is None else Verdict(must, None, own.median < must.bound)
+    theirs = dict(_values(measurements, "litestar", must.metric))
+    ours = dict(_values(measurements, "gapless", must.metric))
+    pairs = [(ours[n], theirs[n]) for n in sorted(ours.keys() & theirs.keys())]
+    if not pairs:
+        return None
+    ratio = figure([a / b if must.kind == "times" else b / a for a, b in pairs])
+    return Verdict(must, ratio, ratio.median >= must.bound)
+
+
+def _values(measurements: Sequence[dict[str, Any]], library: str, metric: str) -> Iterator[tuple[int, float]]:
+    for measurement in measurements:
+        if measurement["library"] == library and measurement.get(metric) is not None:
+            yield measurement["repetition"], measurement[metric]
+
+
+def figure(values: Sequence[float]) -> Figure:
+    return Figure(median(values), min(values), max(values), len(values))

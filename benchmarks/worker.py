@@ -1,0 +1,39 @@
+"""The entry of every process of a run: `python -m benchmarks.worker '<job as JSON>'`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import clock
+from benchmarks.protocol import Job, Parent
+
+
+def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    if name == "uvloop":
+        new_event_loop: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(
+            "uvloop"
+        ).new_event_loop
+        return new_event_loop
+    return asyncio.new_event_loop
+
+
+def main() -> None:
+    job = Job(**json.loads(sys.argv[1]))
+    if job.cores:
+        clock.pin(os.getpid(), set(job.cores))
+    scenario: Any = importlib.import_module(f"benchmarks.scenarios.{job.scenario}").run
+    if asyncio.iscoroutinefunction(scenario):
+        with asyncio.Runner(loop_factory=loop_factory(job.loop)) as runner:
+            runner.run(scenario(job, Parent(), **job.options))
+    else:
+        scenario(job, Parent(), **job.options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A chat on Litestar's `ChannelsPlugin`, whose Redis connection can be cut while one watches."""

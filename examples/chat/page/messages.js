@@ -1,0 +1,177 @@
+// The list of messages: history apart from live, each message once, own ones from the moment of sending.
+// Everything that people wrote goes in as text, never as HTML.
+
+import { isMine } from "./identity.js";
+
+const LIVE_LIMIT = 500;
+const SAME_BREATH_MS = 2 * 60 * 1000;
+const NEAR_END_PX = 90;
+
+const scroll = document.querySelector("#scroll");
+const historySection = document.querySelector("#history");
+const historyTitle = document.querySelector("#history-title");
+const historyList = historySection.querySelector("ol");
+const liveList = document.querySelector("#live");
+const emptyNote = document.querySelector("#empty");
+const toEnd = document.querySelector("#to-end");
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
+
+let shown = new Map(); // message id -> its element
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function hue(name) {
+  let sum = 7;
+  for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 360;
+  return sum;
+}
+
+function initials(name) {
+  const words = name.split(/\s+/);
+  const letters = words.length > 1 ? [words[0], words[words.length - 1]] : [name];
+  return letters.map((word) => [...word][0].toUpperCase()).join("");
+}
+
+function messageElement({ id, author, text, sent_at_ms: sentAtMs }, previous) {
+  const item = element("li", "message");
+  item.dataset.id = id;
+  item.dataset.author = author;
+  item.dataset.sentAtMs = sentAtMs;
+  item.style.setProperty("--hue", hue(author));
+  item.classList.toggle("mine", isMine(id));
+  const follows =
+    previous?.dataset.author === author &&
+    previous.classList.contains("mine") === isMine(id) &&
+    sentAtMs - Number(previous.dataset.sentAtMs) < SAME_BREATH_MS;
+  item.classList.toggle("follow", follows);
+
+  const avatar = element("span", "avatar", initials(author));
+  avatar.setAttribute("aria-hidden", "true");
+  const byline = element("p", "byline");
+  const time = element("time", "", clock.format(sentAtMs));
+  time.dateTime = new Date(sentAtMs).toISOString();
+  const name = element("b", "", author);
+  name.dir = "auto";
+  byline.append(name, time);
+  const bubble = element("p", "bubble", text);
+  bubble.dir = "auto";
+  item.append(avatar, byline, bubble);
+  return item;
+}
+
+function scrollToEnd() {
+  scroll.scrollTop = scroll.scrollHeight;
+  toEnd.hidden = true;
+}
+
+const nearEnd = () => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < NEAR_END_PX;
+
+/** Append to the live list; stay at the end if the reader is there, else say that there is more. */
+function append(item, { follow = nearEnd() } = {}) {
+  liveList.append(item);
+  while (liveList.childElementCount > LIVE_LIMIT) {
+    shown.delete(liveList.firstElementChild.dataset.id);
+    liveList.firstElementChild.remove();
+  }
+  showEmptiness();
+  if (follow) scrollToEnd();
+  else toEnd.hidden = false;
+}
+
+function showEmptiness() {
+  const nothing = shown.size === 0 && liveList.childElementCount === 0;
+  emptyNote.textContent = nothing ? "Nobody has said anything here yet. Be the first." : "";
+}
+
+export function clearMessages() {
+  shown = new Map();
+  historyList.replaceChildren();
+  liveList.replaceChildren();
+  historySection.hidden = true;
+  emptyNote.textContent = "";
+  toEnd.hidden = true;
+}
+
+/** Show what was said before this window came. */
+export function showHistory(messages) {
+  for (const message of messages) {
+    if (shown.has(message.id)) continue;
+    const item = messageElement(message, historyList.lastElementChild);
+    shown.set(message.id, item);
+    historyList.append(item);
+  }
+  const count = historyList.childElementCount;
+  historySection.hidden = count === 0;
+  historyTitle.textContent = count === 1 ? "1 message before you came" : `${count} messages before you came`;
+  showEmptiness();
+  scrollToEnd();
+}
+
+/** Add what this window missed while its own connection was down. */
+export function showMissed(messages) {
+  const missed = messages.filter(({ id }) => !shown.has(id) || shown.get(id).matches(".pending, .failed"));
+  const byOthers = missed.filter(({ id }) => !isMine(id)).length;
+  if (byOthers > 0) showEvent("note", byOthers === 1 ? "1 message while you were away" : `${byOthers} messages while you were away`);
+  missed.forEach(showMessage);
+}
+
+/** Add a live message, unless it is shown already. */
+export function showMessage(message) {
+  const before = shown.get(message.id);
+  if (before && !before.matches(".pending, .failed")) return;
+  const follow = nearEnd();
+  before?.remove();
+  const item = messageElement(message, liveList.lastElementChild);
+  shown.set(message.id, item);
+  append(item, { follow });
+}
+
+/** Show a draft that is on its way. */
+export function showPending(draft) {
+  shown.get(draft.id)?.remove();
+  const item = messageElement({ ...draft, sent_at_ms: Date.now() }, liveList.lastElementChild);
+  item.classList.add("pending");
+  item.append(element("p", "fate", "sending"));
+  shown.set(draft.id, item);
+  append(item, { follow: true });
+}
+
+/** Say that a draft did not get through; onRetry is called when the person wants another try. */
+export function showFailed(id, reason, onRetry) {
+  const item = shown.get(id);
+  if (!item?.matches(".pending, .failed")) return;
+  item.className = item.className.replace("pending", "failed");
+  const again = element("button", "", "Try again");
+  again.type = "button";
+  again.onclick = onRetry;
+  const fate = item.querySelector(".fate");
+  fate.textContent = `${reason} `;
+  fate.append(again);
+  if (nearEnd()) scrollToEnd();
+}
+
+/** Add a line about the connection, or change the one that showEvent returned before. */
+export function showEvent(state, text, item = element("li", "event")) {
+  item.dataset.state = state;
+  item.replaceChildren(element("p", "", text));
+  if (!item.isConnected) append(item);
+  return item;
+}
+
+toEnd.onclick = scrollToEnd;
+
+// Who reads the end still does when an on-screen keyboard or an error message takes some of the height.
+let atEnd = true;
+scroll.addEventListener("scroll", () => {
+  atEnd = nearEnd();
+  if (atEnd) toEnd.hidden = true;
+});
+new ResizeObserver(() => {
+  if (atEnd) scrollToEnd();
+}).observe(scroll);

