@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gapless._core.backlog import Backlog, Item
 from gapless._core.event import Gap
-from gapless._core.subscriptions import Subscription
+from gapless._core.subscription import Subscription
 
 A, B = Subscription("a", b"a"), Subscription("b", b"b")
 

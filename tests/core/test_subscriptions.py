@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gapless import BackendError
 from gapless._core.subscriptions import BATCH_BYTES, BATCH_CHANNELS, WINDOW, OutOfStep, Subscriptions
 
 
@@ -92,12 +93,32 @@ def test_forgetting_completes_the_calls_that_wait() -> None:
 def test_an_abandoned_call_takes_only_its_own_channels_with_it() -> None:
     subscriptions = connected()
     kept = subscriptions.want(names("kept"))
-    subscriptions.claim(kept, ["kept"])
+    subscriptions.claim(kept)
     first = subscriptions.want(names("kept", "shared", "own"))
     second = subscriptions.want(names("shared"))
-    subscriptions.abandon(first, ["kept", "shared", "own"])
+    subscriptions.abandon(first)
     assert {s.channel for s in subscriptions} == {"kept", "shared"}
     assert not second.done
+
+
+def test_a_call_cancelled_in_the_moment_of_success_does_not_end_the_other_call() -> None:
+    subscriptions = connected()
+    first, second = subscriptions.want(names("a")), subscriptions.want(names("a"))
+    subscriptions.take_commands()
+    subscriptions.acknowledge("SUBSCRIBE", b"a")
+    subscriptions.abandon(first)
+    subscriptions.claim(second)
+    assert set(subscriptions.live) == {b"a"}
+
+
+def test_a_busy_server_is_asked_again_and_the_call_goes_on_waiting() -> None:
+    subscriptions = connected()
+    ticket = subscriptions.want(names("a", "b"))
+    subscriptions.take_commands()
+    subscriptions.postpone()
+    assert not ticket.done
+    subscriptions.retry_refused()
+    assert subscriptions.take_commands() == [("SUBSCRIBE", b"a", b"b")]
 
 
 def test_commands_are_bounded_in_channels_bytes_and_number() -> None:
@@ -121,7 +142,7 @@ def test_commands_are_bounded_in_channels_bytes_and_number() -> None:
 def test_a_refused_command_is_split_until_the_culprit_stands_alone() -> None:
     subscriptions = connected()
     ticket = subscriptions.want(names("a", "bad", "c", "d"))
-    error = ValueError("no")
+    error = BackendError("no")
     refused = []
     for _ in range(20):
         for command in subscriptions.take_commands():
@@ -142,18 +163,18 @@ def test_a_refused_command_is_split_until_the_culprit_stands_alone() -> None:
 
 def test_a_channel_that_was_live_before_stays_wanted_when_it_is_refused() -> None:
     subscriptions = connected()
-    subscriptions.claim(subscriptions.want(names("a")), ["a"])
+    subscriptions.claim(subscriptions.want(names("a")))
     subscriptions.take_commands()
-    subscriptions.refuse(ValueError("no"))
+    subscriptions.refuse(BackendError("no"))
     assert [(s.channel, s.refused) for s in subscriptions] == [("a", True)]
 
 
 def test_a_refused_channel_is_tried_again_when_asked_for_or_on_request() -> None:
     subscriptions = connected()
-    subscriptions.claim(subscriptions.want(names("a")), ["a"])
+    subscriptions.claim(subscriptions.want(names("a")))
     for try_again in (lambda: subscriptions.want(names("a")), subscriptions.retry_refused):
         subscriptions.take_commands()
-        subscriptions.refuse(ValueError("no"))
+        subscriptions.refuse(BackendError("no"))
         assert subscriptions.take_commands() == []
         try_again()
         assert subscriptions.take_commands() == [("SUBSCRIBE", b"a")]
@@ -164,7 +185,7 @@ def test_a_refused_channel_is_tried_again_when_asked_for_or_on_request() -> None
 
 def test_a_call_that_returned_too_early_makes_the_time_in_between_a_gap() -> None:
     subscriptions = Subscriptions()
-    subscriptions.claim(subscriptions.want(names("a")), ["a"])
+    subscriptions.claim(subscriptions.want(names("a")))
     subscriptions.connected()
     subscriptions.take_commands()
     subscription, _ = subscriptions.acknowledge("SUBSCRIBE", b"a")
@@ -178,7 +199,7 @@ def test_an_answer_out_of_step_is_noticed(answer: tuple[str, bytes]) -> None:
     with pytest.raises(OutOfStep):
         subscriptions.acknowledge(*answer)
     with pytest.raises(OutOfStep):
-        subscriptions.refuse(ValueError("no"))
+        subscriptions.refuse(BackendError("no"))
     subscriptions.want(names("a"))
     subscriptions.take_commands()
     with pytest.raises(OutOfStep):

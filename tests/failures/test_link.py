@@ -290,7 +290,16 @@ async def test_a_hole_in_the_chain_of_a_stream_is_reported(server: Server, strea
 
 async def test_foreign_messages_are_ignored(streams: Any, client: Any) -> None:
     await streams.subscribe(["room"])
-    for message in (b"", b"hello", b"g1 1-0 -", b"g2 1-0 - x", b"a b c d e"):
+    for message in (
+        b"",
+        b"hello",
+        b"g1-0 g-",
+        b"g2 1-0 - x",
+        b"a b c d e",
+        b"g\xff g- x",
+        b"g1-0 gx x",
+        b"g1-0 g1-0",
+    ):
         await client.publish(streams._make_key("room"), message)
     await streams.publish(b"ours", ["room"])
     async with aclosing(streams.events()) as events:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections import deque
 
 from gapless._core.event import Gap
-from gapless._core.subscriptions import Subscription
+from gapless._core.subscription import Subscription
 
-# A subscription, then payload and id of an event; or None and the Gap that stands in its place.
+# A subscription, then payload and mark of an event (the mark is its id after one letter, as it came);
+# or None and the Gap that stands in its place.
 Item = tuple[Subscription, bytes, bytes | None] | tuple[Subscription, None, Gap]
+
+
+def mark_id(mark: bytes) -> str:
+    """Return the id in a mark. Ours are ASCII; another publisher on the channel must not end a stream."""
+    return mark[1:].decode("ascii", "replace")
 
 
 class Backlog:
@@ -62,5 +68,8 @@ class Backlog:
             self.items.append(item)
             self.size_bytes += size
         else:
+            if len(self._refused) > self._max_events:
+                # Channels come and go while the consumer takes nothing: only those that are wanted count.
+                self._refused = {s: lost for s, lost in self._refused.items() if s.wanted}
             lost = self._refused.get(subscription, 0)
             self._refused[subscription] = None if data is None or lost is None else lost + 1

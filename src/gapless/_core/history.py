@@ -52,7 +52,7 @@ def id_key(entry_id: str) -> tuple[int, int]:
 
 
 def check_id(entry_id: str) -> str:
-    """Return `entry_id` if it is the id of one entry.
+    """Return `entry_id` without leading zeros, if it is the id of one entry.
 
     Raises:
         ValueError: It is not of the form ``"<milliseconds>-<sequence>"``.
@@ -64,4 +64,4 @@ def check_id(entry_id: str) -> str:
         or max(id_key(entry_id)) >= 2**64
     ):
         raise ValueError(f"expected an event id like '1700000000000-0', got {entry_id!r}")
-    return entry_id
+    return "{}-{}".format(*id_key(entry_id))

@@ -6,7 +6,7 @@ from gapless.errors import ConfigurationError
 
 
 def check_channels(channels: object) -> list[str]:
-    """Return the channels in order, without duplicates; a list of one name is returned as it is.
+    """Return the channels in order, without duplicates.
 
     Raises:
         TypeError: Not an iterable of str.
@@ -14,7 +14,7 @@ def check_channels(channels: object) -> list[str]:
     """
     # The hot path of publish: one name.
     if type(channels) is list and len(channels) == 1 and type(channels[0]) is str and channels[0].isascii():
-        return channels
+        return [channels[0]]  # not the caller's own list, which may change while we wait
     if isinstance(channels, str | bytes):
         raise TypeError(f"channels: expected an iterable of names, got one name; pass [{channels!r}]")
     try:

@@ -18,6 +18,9 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Literal
 
+from gapless._core.subscription import Subscription, Ticket
+from gapless.errors import BackendError
+
 Verb = Literal["SUBSCRIBE", "UNSUBSCRIBE"]
 
 # One command names at most this many channels, and at most so many bytes of names; at most
@@ -30,50 +33,6 @@ WINDOW = 16
 
 class OutOfStep(Exception):
     """The server acknowledged something else than what it was asked: the connection is useless."""
-
-
-class Ticket:
-    """One subscribe call. It is done when each of its channels is live, refused or given up."""
-
-    __slots__ = ("error", "pending")
-
-    def __init__(self) -> None:
-        self.pending: set[Subscription] = set()
-        self.error: Exception | None = None
-
-    @property
-    def done(self) -> bool:
-        return not self.pending
-
-
-class Subscription:
-    """One channel from the call that wanted it to the call that no longer does."""
-
-    __slots__ = (
-        "channel",
-        "claimed",
-        "interrupted",
-        "last_id",
-        "live",
-        "refused",
-        "tickets",
-        "wanted",
-        "wire_name",
-    )
-
-    def __init__(self, channel: str, wire_name: bytes) -> None:
-        self.channel = channel
-        self.wire_name = wire_name
-        self.wanted = True
-        self.live = False
-        # A caller believes that it is live, and it is not, or was not for a while: a Gap is due.
-        self.interrupted = False
-        # The server refused it; it is tried again by retry_refused() or the next subscribe call.
-        self.refused = False
-        # A subscribe call has returned for it, so a later call's cancellation must not end it.
-        self.claimed = False
-        self.last_id: bytes | None = None
-        self.tickets: list[Ticket] | None = None
 
 
 class _Command:
@@ -96,6 +55,11 @@ class Subscriptions:
         self._outgoing: deque[_Command] = deque()
         self._expected: deque[_Command] = deque()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the server owes an answer."""
+        return bool(self._expected)
+
     def __len__(self) -> int:
         return len(self._wanted)
 
@@ -115,6 +79,8 @@ class Subscriptions:
             elif subscription.refused:
                 subscription.refused = False
                 new.append(subscription)
+            subscription.callers += 1
+            ticket.subscriptions.append(subscription)
             if not subscription.live:
                 ticket.pending.add(subscription)
                 if subscription.tickets is None:
@@ -139,27 +105,19 @@ class Subscriptions:
             self._queue("UNSUBSCRIBE", gone)
         return finished
 
-    def claim(self, ticket: Ticket, channels: Iterable[str]) -> None:
+    def claim(self, ticket: Ticket) -> None:
         """The subscribe call returns: from now on its channels stay until somebody forgets them."""
         _withdraw(ticket)
-        for channel in channels:
-            subscription = self._wanted.get(channel)
-            if subscription is not None:
-                subscription.claimed = True
-                # The caller believes to be subscribed: what is published until it is true is missed.
-                subscription.interrupted = not subscription.live
+        for subscription in ticket.subscriptions:
+            subscription.claimed = True
+            # The caller believes to be subscribed: what is published until it is true is missed.
+            subscription.interrupted = subscription.interrupted or not subscription.live
 
-    def abandon(self, ticket: Ticket, channels: Iterable[str]) -> list[Ticket]:
+    def abandon(self, ticket: Ticket) -> list[Ticket]:
         """The subscribe call failed or was cancelled: forget those channels that nobody else asked for."""
         _withdraw(ticket)
         return self.forget(
-            [
-                channel
-                for channel in channels
-                if (subscription := self._wanted.get(channel)) is not None
-                and not subscription.claimed
-                and not subscription.tickets
-            ]
+            [s.channel for s in ticket.subscriptions if s.wanted and not s.claimed and not s.callers]
         )
 
     def connected(self) -> None:
@@ -217,7 +175,7 @@ class Subscriptions:
         self.live[wire_name] = subscription
         return subscription, _settle(subscription, None)
 
-    def refuse(self, error: Exception) -> tuple[Subscription | None, list[Ticket]]:
+    def refuse(self, error: BackendError) -> tuple[Subscription | None, list[Ticket]]:
         """The server answered the oldest command with an error: none of its channels took effect.
 
         One forbidden channel makes the server refuse the whole command, so it is split and tried
@@ -254,8 +212,15 @@ class Subscriptions:
             subscription.wanted = False
         return subscription, finished
 
+    def postpone(self) -> None:
+        """The server can't take the oldest command now: its channels wait for `retry_refused()`."""
+        if not self._expected:
+            raise OutOfStep("unexpected error")
+        for subscription in self._expected.popleft().subscriptions:
+            subscription.refused = True
+
     def retry_refused(self) -> None:
-        """Try the refused channels again: permissions change."""
+        """Try the refused channels again: permissions change, and a busy server has time again."""
         refused = [s for s in self._wanted.values() if s.refused]
         for subscription in refused:
             subscription.refused = False
@@ -277,13 +242,15 @@ class Subscriptions:
 
 
 def _withdraw(ticket: Ticket) -> None:
+    for subscription in ticket.subscriptions:
+        subscription.callers -= 1
     for subscription in ticket.pending:
         if subscription.tickets is not None:
             subscription.tickets.remove(ticket)
     ticket.pending.clear()
 
 
-def _settle(subscription: Subscription, error: Exception | None) -> list[Ticket]:
+def _settle(subscription: Subscription, error: BackendError | None) -> list[Ticket]:
     tickets = subscription.tickets
     if tickets is None:
         return []

@@ -16,8 +16,9 @@ import hiredis
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource
 from gapless._redis.errors import ReplyError
-from gapless._redis.link import ConnectionLost, Link, Timing, as_connection_lost
+from gapless._redis.link import ConnectionLost, Link, as_connection_lost
 from gapless._redis.scripts import Script
+from gapless._redis.timing import Timing
 from gapless._redis.wire import Replies, Wire
 
 Command = tuple[str | bytes | int, ...]

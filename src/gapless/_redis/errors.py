@@ -13,7 +13,7 @@ from gapless.errors import (
     UnsupportedServer,
 )
 
-__all__ = ["ReplyError", "check_server", "error_code", "from_reply", "refusal"]
+__all__ = ["ReplyError", "afresh", "check_server", "error_code", "from_reply", "refusal"]
 
 # Redis before 7 wraps an error inside a script in "ERR Error running script ...", so the code is
 # looked for anywhere in the text.
@@ -40,6 +40,8 @@ _REMEDIES = {
     "CROSSSLOT": "the server is a cluster node: cluster clients are not supported yet",
 }
 _PASSING = {"LOADING", "MASTERDOWN", "CLUSTERDOWN"}
+# What a SUBSCRIBE may be answered with for a while.
+PASSING_CODES = _PASSING | {"BUSY"}
 
 PERMISSION_REMEDY = (
     "the ACL user needs '~<key_prefix>*' (keys), '&<key_prefix>*' (channels) and "
@@ -93,6 +95,11 @@ def refusal(error: BaseException, address: str) -> BackendError | None:
     if name == "ResponseError":
         return BackendError(f"{address}: the server refused the connection: {text}")
     return None
+
+
+def afresh(error: BackendError) -> BackendError:
+    """Return a copy to raise: a shared exception would collect the tracebacks, and frames, of all callers."""
+    return type(error)(str(error), code=error.code)
 
 
 def check_server(info: bytes) -> None:

@@ -22,6 +22,7 @@ _CODES = {
     "AuthenticationError": "WRONGPASS",
     "AuthorizationError": "NOPERM",
     "BusyLoadingError": "LOADING",
+    "ClusterCrossSlotError": "CROSSSLOT",
     "ClusterDownError": "CLUSTERDOWN",
     "MasterDownError": "MASTERDOWN",
     "MovedError": "MOVED",
@@ -91,7 +92,7 @@ class FallbackWire:
             code = _CODES.get(type(error).__name__)
             if code is not None:
                 return hiredis.ReplyError(f"{code} {error}")
-            if type(error).__name__ == "ResponseError":
+            if any(base.__name__ == "ResponseError" for base in type(error).__mro__):
                 return hiredis.ReplyError(str(error))
             raise
 

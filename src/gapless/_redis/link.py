@@ -10,12 +10,12 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gapless._core.backoff import Backoff
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource, disconnect
+from gapless._redis.timing import Timing
 from gapless._redis.wire import Replies, Wire, open_wire
 from gapless.errors import BackendError, BackendUnavailable
 
@@ -41,16 +41,6 @@ class ConnectionLost(Exception):
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
         self.sent = sent
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Bounds of every wait, in seconds."""
-
-    publish_timeout: float = 5.0
-    subscribe_timeout: float = 5.0
-    liveness_timeout: float = 10.0
-    connect_timeout: float = 5.0
 
 
 class Role(Protocol):
@@ -93,7 +83,8 @@ class Link:
         self.connected = False
         self.generation = 0
         self.attempts = 0
-        self.down_since: float | None = self._loop.time()
+        # Loop time since which there is no connection, None while there is one or none was wanted yet.
+        self.down_since: float | None = None
         self.last_error: BaseException | None = None
         self.refusal: BackendError | None = None
 
@@ -101,16 +92,17 @@ class Link:
         """Start connecting; does nothing if it has started."""
         if self._task is None and not self.closed:
             name = f"gapless {self._role.name} link to {self._source.address}"
+            self.down_since = self._loop.time()
             self._task = self._loop.create_task(self._supervise(), name=name)
 
-    async def stop(self) -> None:
-        """Close, for good. Returns when the socket is closed and the task has ended."""
+    def stop(self) -> asyncio.Task[None] | None:
+        """Close, for good. Returns the task to wait for, which closes the socket and ends."""
         self.closed = True
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
         self.wake()
+        return task
 
     async def wait(self, condition: Callable[[], bool], deadline: float) -> None:
         """Wait until `condition` holds; it is looked at whenever the state of the link changes.
@@ -122,7 +114,7 @@ class Link:
         self.start()
         while not condition():
             if self.refusal is not None:
-                raise self.refusal
+                raise errors.afresh(self.refusal)
             if self.closed:
                 raise BackendUnavailable("the backend was shut down while the call waited")
             waiter = self._loop.create_future()
@@ -200,7 +192,10 @@ class Link:
                 await connection.connect()
                 wire = open_wire(connection, self._role.received, self._writable)
                 self.generation += 1
+                # Lost while shaking hands: whoever waits for a reply there must hear of it.
+                wire.closed.add_done_callback(self._closed_early)
                 await self._role.open(wire)
+                wire.closed.remove_done_callback(self._closed_early)
         except BaseException as error:
             if wire is not None:
                 self._role.lost(error if isinstance(error, Exception) else None)
@@ -213,6 +208,9 @@ class Link:
             raise
         self._up(wire)
         return wire
+
+    def _closed_early(self, closed: asyncio.Future[Exception | None]) -> None:
+        self._role.lost(closed.result())
 
     async def _watch(self, wire: Wire) -> Exception | None:
         """Wait until the wire closes; close it when the server shows no sign of life."""

@@ -8,14 +8,16 @@
 --       5 time to live of a last-id key in ms
 --       6... channel names, as in KEYS
 --
--- Pushes "g1 <id> <previous id or -> <payload>" on a channel named like the stream.
--- All or nothing: with several channels, a key of the wrong type is found before anything is written.
+-- Pushes "g<id> g<previous id> <payload>" ("g-" if there is no previous id) on a channel named like the stream.
+-- A key of the wrong type is found before anything is written, or what was written is taken back. What the
+-- ACL forbids is found only when it is tried: earlier channels have got the event then.
 
 if #KEYS > 2 then
-  for i = 1, #KEYS, 2 do
-    local kind = redis.call('TYPE', KEYS[i]).ok
-    if kind ~= 'stream' and kind ~= 'none' then
-      return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. kind .. ', not a stream')
+  for i, key in ipairs(KEYS) do
+    local kind = redis.call('TYPE', key).ok
+    local expected = i % 2 == 1 and 'stream' or 'string'
+    if kind ~= expected and kind ~= 'none' then
+      return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. kind .. ', not a ' .. expected)
     end
   end
 end
@@ -28,7 +30,11 @@ for i = 1, #KEYS, 2 do
   else
     redis.call('PEXPIRE', stream, ARGV[4])
   end
-  local previous = redis.call('SET', KEYS[i + 1], id, 'PX', ARGV[5], 'GET') or '-'
-  redis.call('PUBLISH', stream, 'g1 ' .. id .. ' ' .. previous .. ' ' .. ARGV[1])
+  local previous = redis.pcall('SET', KEYS[i + 1], id, 'PX', ARGV[5], 'GET') or '-'
+  if type(previous) == 'table' then
+    redis.call('XDEL', stream, id)
+    return previous
+  end
+  redis.call('PUBLISH', stream, 'g' .. id .. ' g' .. previous .. ' ' .. ARGV[1])
 end
 return 1

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gapless._core.backlog import Item
-from gapless._core.subscriptions import Ticket
+from gapless._core.subscription import Ticket
 from gapless._core.throttle import Throttle
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource
 from gapless._redis.commands import Command, CommandLink
 from gapless._redis.errors import ReplyError
-from gapless._redis.link import ConnectionLost, Timing
+from gapless._redis.link import ConnectionLost
 from gapless._redis.pushes import PushLink
 from gapless._redis.scripts import Script
+from gapless._redis.timing import Timing
 from gapless.errors import BackendError, BackendUnavailable, PublishUncertain
 
 logger = logging.getLogger("gapless")
@@ -32,7 +33,7 @@ class Session:
         *,
         scripts: Iterable[Script],
         push_link: type[PushLink],
-        deliver: Callable[[list[Item]], None],
+        deliver: Callable[[list[Item], int], None],
         max_outbox_bytes: int,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -59,11 +60,12 @@ class Session:
             except BackendUnavailable:
                 return
             if link.refusal is not None:
-                raise link.refusal
+                raise errors.afresh(link.refusal)
 
     async def stop(self) -> None:
-        """Close both links."""
-        await asyncio.gather(self.commands.link.stop(), self.pushes.link.stop())
+        """Close both links. They close even if this is cancelled."""
+        ending = [self.commands.link.stop(), self.pushes.link.stop()]
+        await asyncio.gather(*filter(None, ending), return_exceptions=True)
 
     async def publish(
         self,
@@ -155,7 +157,6 @@ class Session:
         Raises:
             BackendError: The server refuses us or a channel; the channels of this call are given up.
         """
-        channels = [channel for channel, _ in names]
         ticket = self.subscriptions.want(names)
         self.pushes.send_commands()
         link = self.pushes.link
@@ -165,17 +166,20 @@ class Session:
                 start = self.loop.time() if down_since is None else down_since
                 await link.wait(lambda: ticket.done, start + self._timing.subscribe_timeout)
             except BackendUnavailable as error:
-                if not link.closed and self._late_subscribes.picks():
+                if link.closed:
+                    self._give_up(ticket)
+                    raise
+                if self._late_subscribes.picks():
                     logger.warning(
                         "%d channels will be subscribed as soon as possible: %s", len(ticket.pending), error
                     )
             except (asyncio.CancelledError, BackendError):
-                self._give_up(ticket, channels)
+                self._give_up(ticket)
                 raise
         if ticket.error is not None:
-            self._give_up(ticket, channels)
-            raise ticket.error
-        self.subscriptions.claim(ticket, channels)
+            self._give_up(ticket)
+            raise errors.afresh(ticket.error)
+        self.subscriptions.claim(ticket)
 
     def unsubscribe(self, channels: Iterable[str]) -> None:
         """No longer want channels. Takes effect at once."""
@@ -183,8 +187,8 @@ class Session:
             self.pushes.link.wake()
         self.pushes.send_commands()
 
-    def _give_up(self, ticket: Ticket, channels: Sequence[str]) -> None:
-        if self.subscriptions.abandon(ticket, channels):
+    def _give_up(self, ticket: Ticket) -> None:
+        if self.subscriptions.abandon(ticket):
             self.pushes.link.wake()
         self.pushes.send_commands()
 

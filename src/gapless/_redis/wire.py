@@ -156,9 +156,13 @@ class TransportWire(asyncio.BufferedProtocol):
                 feed(self._buffer, start, min(FEED_BYTES, nbytes - start))  # type: ignore[arg-type]
                 while (reply := gets()) is not _INCOMPLETE:
                     append(reply)
+        except Exception as error:  # not the protocol: nothing that follows can be trusted
+            self._error = error
+            self._transport.abort()
+        try:
             if replies:
                 self._on_replies(replies)
-        except Exception as error:  # a reply out of step: nothing that follows can be trusted
+        except Exception as error:  # a reply out of step: neither
             self._error = error
             self._transport.abort()
 

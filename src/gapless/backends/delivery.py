@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from typing import Any, Self, TypeVar
 
-from gapless._core.backlog import Backlog, Item
+from gapless._core.backlog import Backlog, Item, mark_id
 from gapless._core.event import Event, Gap
 
 # After so many events a consumer lets the event loop run, also if its loop body never awaits.
 BURST_EVENTS = 128
+
+Item_ = TypeVar("Item_")
+ItemsOf = Callable[["Seat"], AsyncGenerator[Item_, None]]
 
 
 class Inbox:
@@ -53,14 +57,10 @@ class Delivery:
         self._vacant: Inbox | None = self._inboxes[0]
         self._closed = False
 
-    def put(self, items: list[Item]) -> None:
-        """Hand items to every consumer. Never waits."""
-        size = 0
-        for _, data, _ in items:
-            if data is not None:
-                size += len(data)
+    def put(self, items: list[Item], size_bytes: int) -> None:
+        """Hand items, whose payloads have `size_bytes` in all, to every consumer. Never waits."""
         for inbox in self._inboxes:
-            inbox.backlog.put(items, size)
+            inbox.backlog.put(items, size_bytes)
             inbox.wake()
 
     def close(self) -> None:
@@ -90,10 +90,65 @@ class Delivery:
         return Inbox(max_events=self._max_events, max_bytes=self._max_bytes)
 
 
-async def stream_payloads(delivery: Callable[[], Delivery]) -> AsyncGenerator[tuple[str, bytes], None]:
-    """Yield channel and payload of each event. `delivery` is asked once, when iteration starts."""
-    consumers = delivery()
-    inbox = consumers.occupy()
+class Stream(AsyncGenerator[Item_, None]):
+    """The async generator of one consumer.
+
+    A generator that a loop was broken out of is closed by the event loop only some ticks after it was
+    dropped. Its inbox must be free at once, for the consumer that comes next; so this object, which is
+    dropped at once, leaves it.
+    """
+
+    def __init__(self, delivery: Callable[[], Delivery], items: ItemsOf[Item_]) -> None:
+        self._seat = Seat(delivery)
+        self._items = items(self._seat)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Any:
+        return self._items.__anext__()
+
+    def asend(self, value: None) -> Any:
+        return self._items.asend(value)
+
+    def athrow(self, *error: Any) -> Any:
+        return self._items.athrow(*error)
+
+    async def aclose(self) -> None:
+        await self._items.aclose()
+        self._seat.leave()
+
+    def __del__(self) -> None:
+        self._seat.leave()
+
+
+class Seat:
+    """A consumer's place: taken when iteration starts, left once."""
+
+    __slots__ = ("_consumers", "_delivery", "_inbox")
+
+    def __init__(self, delivery: Callable[[], Delivery]) -> None:
+        self._delivery = delivery
+        self._consumers: Delivery | None = None
+        self._inbox: Inbox | None = None
+
+    def take(self) -> Inbox:
+        self._consumers = self._delivery()
+        self._inbox = self._consumers.occupy()
+        return self._inbox
+
+    def leave(self) -> None:
+        inbox, self._inbox = self._inbox, None
+        if inbox is not None and self._consumers is not None:
+            self._consumers.vacate(inbox)
+
+
+# Two loops, and not one that the other is made of: each event passes here.
+
+
+async def payloads(seat: Seat) -> AsyncGenerator[tuple[str, bytes], None]:
+    """Yield channel and payload of each event."""
+    inbox = seat.take()
     backlog = inbox.backlog
     try:
         while await inbox.ready():
@@ -104,15 +159,15 @@ async def stream_payloads(delivery: Callable[[], Delivery]) -> AsyncGenerator[tu
                     # Not what was buffered when its channel was unsubscribed.
                     if subscription.wanted:
                         yield subscription.channel, data
-            await asyncio.sleep(0)
+            if backlog.items:
+                await asyncio.sleep(0)
     finally:
-        consumers.vacate(inbox)
+        seat.leave()
 
 
-async def stream_events(delivery: Callable[[], Delivery]) -> AsyncGenerator[Event | Gap, None]:
-    """Yield each event, and each gap in its place. `delivery` is asked once, when iteration starts."""
-    consumers = delivery()
-    inbox = consumers.occupy()
+async def events(seat: Seat) -> AsyncGenerator[Event | Gap, None]:
+    """Yield each event, and each gap in its place."""
+    inbox = seat.take()
     backlog = inbox.backlog
     try:
         while await inbox.ready():
@@ -125,8 +180,8 @@ async def stream_events(delivery: Callable[[], Delivery]) -> AsyncGenerator[Even
                 if item[1] is None:
                     yield item[2]
                 else:
-                    event_id = None if item[2] is None else item[2].decode()
-                    yield Event(item[0].channel, item[1], event_id)
-            await asyncio.sleep(0)
+                    yield Event(item[0].channel, item[1], mark_id(item[2]) if item[2] else None)
+            if backlog.items:
+                await asyncio.sleep(0)
     finally:
-        consumers.vacate(inbox)
+        seat.leave()

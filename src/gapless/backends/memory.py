@@ -11,10 +11,10 @@ from gapless._core.backlog import Item
 from gapless._core.event import Event, Gap
 from gapless._core.history import check_id, id_key, resume
 from gapless._core.names import check_channels
-from gapless._core.subscriptions import Subscription
+from gapless._core.subscription import Subscription
 from gapless.backends import arguments
 from gapless.backends.base import ChannelsBackend
-from gapless.backends.delivery import Delivery, stream_events, stream_payloads
+from gapless.backends.delivery import Delivery, Stream, events, payloads
 
 __all__ = ["MemoryChannelsBackend"]
 
@@ -99,9 +99,9 @@ class MemoryChannelsBackend(ChannelsBackend):
             event_id = self._append(channel, payload)
             subscription = self._subscriptions.get(channel)
             if subscription is not None:
-                items.append((subscription, payload, event_id.encode()))
+                items.append((subscription, payload, b"g" + event_id.encode()))
         if items:
-            self._consumers().put(items)
+            self._consumers().put(items, len(payload) * len(items))
 
     async def subscribe(self, channels: Iterable[str]) -> None:
         """Subscribe to channels: receive what is published to them after this returned."""
@@ -118,11 +118,11 @@ class MemoryChannelsBackend(ChannelsBackend):
 
     def events(self) -> AsyncGenerator[Event | Gap, None]:
         """Return a generator of the events of subscribed channels, and of gaps in their place."""
-        return stream_events(self._consumers)
+        return Stream(self._consumers, events)
 
     def stream_events(self) -> AsyncGenerator[tuple[str, bytes], None]:
         """Return a generator of channel and payload of each event of subscribed channels."""
-        return stream_payloads(self._consumers)
+        return Stream(self._consumers, payloads)
 
     async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
         """Return the newest `limit` payloads of `channel` (None: all that are kept), oldest first.
@@ -136,6 +136,7 @@ class MemoryChannelsBackend(ChannelsBackend):
 
     async def position(self, channel: str) -> str | None:
         """Return the id of the newest event of `channel`, or None if none is known."""
+        check_channels([channel])
         self._expire()
         stream = self._streams.get(channel) or self._expired.get(channel)
         return stream.last_id if stream else None
@@ -151,7 +152,8 @@ class MemoryChannelsBackend(ChannelsBackend):
         kept = self._kept(channel)
         if after is None:
             return [*kept[:limit]]
-        start = id_key(check_id(after))
+        after = check_id(after)
+        start = id_key(after)
         found = resume(
             channel,
             after=after,

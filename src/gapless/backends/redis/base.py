@@ -16,13 +16,14 @@ from gapless._redis.client import ConnectionSource
 from gapless._redis.commands import Command
 from gapless._redis.errors import ReplyError
 from gapless._redis.keys import Keys
-from gapless._redis.link import ConnectionLost, Timing
+from gapless._redis.link import ConnectionLost
 from gapless._redis.pushes import PushLink
 from gapless._redis.scripts import Script
 from gapless._redis.session import Session
+from gapless._redis.timing import Timing
 from gapless.backends import arguments
 from gapless.backends.base import ChannelsBackend
-from gapless.backends.delivery import Delivery, stream_events, stream_payloads
+from gapless.backends.delivery import Delivery, Stream, events, payloads
 from gapless.backends.litestar_worker import in_litestar_worker
 
 if TYPE_CHECKING:
@@ -139,10 +140,12 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
             PermissionDenied: Wrong password, or a missing permission.
             UnsupportedServer: The server is older than Redis 6.2.
         """
+        first = get_running_loop() not in self._loops
         try:
             await self._enter().session.start()
         except BaseException:
-            await self.on_shutdown()
+            if first:
+                await self.on_shutdown()
             raise
 
     async def on_shutdown(self) -> None:
@@ -242,11 +245,11 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         an outage, and ends after `on_shutdown()`. Several generators get every event each; events that
         arrive while there is none wait for the next one. See `events()` for ids and gaps.
         """
-        return stream_payloads(self._delivery)
+        return Stream(self._delivery, payloads)
 
     def events(self) -> AsyncGenerator[Event | Gap, None]:
         """Return a generator like `stream_events()`, of `Event` and `Gap` objects."""
-        return stream_events(self._delivery)
+        return Stream(self._delivery, events)
 
     @abstractmethod
     def _publish_command(self, data: bytes, names: list[str]) -> tuple[Command, Script | None]:

@@ -132,7 +132,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
                 return []
             count = () if limit is None else ("COUNT", limit)
             return [*_events(channel, await self._request("XRANGE", stream, "-", "+", *count))]
-        check_id(after)
+        after = check_id(after)
         # One more than asked for: the event `after` itself, which shows that nothing is missing.
         entries, oldest, last_id = await self._enter().session.read(
             _READ, [stream, self._keys.last(stream)], after, "" if limit is None else limit + 1

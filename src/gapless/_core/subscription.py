@@ -1,0 +1,54 @@
+"""One subscribed channel, and one call that asks for channels."""
+
+from __future__ import annotations
+
+from gapless.errors import BackendError
+
+
+class Ticket:
+    """One subscribe call. It is done when each of its channels is live, refused or given up."""
+
+    __slots__ = ("error", "pending", "subscriptions")
+
+    def __init__(self) -> None:
+        self.subscriptions: list[Subscription] = []
+        self.pending: set[Subscription] = set()
+        self.error: BackendError | None = None
+
+    @property
+    def done(self) -> bool:
+        return not self.pending
+
+
+class Subscription:
+    """One channel from the call that wanted it to the call that no longer does."""
+
+    __slots__ = (
+        "callers",
+        "channel",
+        "claimed",
+        "interrupted",
+        "last_mark",
+        "live",
+        "refused",
+        "tickets",
+        "wanted",
+        "wire_name",
+    )
+
+    def __init__(self, channel: str, wire_name: bytes) -> None:
+        self.channel = channel
+        self.wire_name = wire_name
+        self.wanted = True
+        self.live = False
+        # A caller believes that it is live, and it is not, or was not for a while: a Gap is due.
+        self.interrupted = False
+        # The server refused it; it is tried again by retry_refused() or the next subscribe call.
+        self.refused = False
+        # Subscribe calls that have neither returned nor failed yet; and whether one has returned, so
+        # that the cancellation of another must not end it.
+        self.callers = 0
+        self.claimed = False
+        # The mark of the last entry that was delivered (see FramedPushLink).
+        self.last_mark: bytes | None = None
+        self.tickets: list[Ticket] | None = None
