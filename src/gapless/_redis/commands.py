@@ -36,6 +36,7 @@ class CommandLink:
         self._scripts = tuple(scripts)
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._wire: Wire | None = None
+        self._was_lone = False
         self.link = Link(source, self, timing)
 
     def send(self, command: Command) -> asyncio.Future[Any]:
@@ -54,8 +55,15 @@ class CommandLink:
         if wire is None:
             future.set_exception(as_connection_lost(self.link.last_error, sent=False))
             return future
+        # Two commands in a row that found nobody else under way: a lone caller, who need not wait for
+        # others to share the write with.
+        lone = not self._pending
+        if lone and self._was_lone:
+            wire.send_now(packed)
+        else:
+            wire.send(packed)
+        self._was_lone = lone
         self._pending.append(future)
-        wire.send(packed)
         return future
 
     async def request(self, command: Command, deadline: float) -> Any:

@@ -61,6 +61,8 @@ class FallbackWire:
             self._pause()
         self._wake_writer.set()
 
+    send_now = send
+
     @property
     def unsent(self) -> int:
         return len(self._out)
