@@ -27,7 +27,7 @@ class Publisher:
         self._backend = backend(kind, Redis())
 
     def prepare(self) -> list[Command]:
-        return [("SCRIPT", "LOAD", self._backend._script.body)]
+        return [("SCRIPT", "LOAD", self._backend._scripts[0].body)]
 
     def publish(self, channel: str, data: bytes) -> Command:
         return self._backend._publish_command(data, [channel])[0]
