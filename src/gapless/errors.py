@@ -52,10 +52,13 @@ class BackendError(ChannelsError):
 
 
 class BackendUnavailable(BackendError):
-    """No usable connection within the time allowed. Nothing was sent; sending again is safe.
+    """No usable connection within the time allowed, or no reply to a read. Nothing was changed.
+
+    Calling again is safe.
 
     Attributes:
-        since: Seconds for which the connection has been down, or ``None`` if it is up but congested.
+        since: Seconds for which the connection has been down; ``None`` if it is not down: the server
+            takes no more data, too much waits already, or the backend was shut down.
         attempts: Failed connection attempts since it went down.
     """
 

@@ -32,6 +32,8 @@ def resume(
     if last_id == after:
         # Expired or trimmed while quiet: nothing was published since.
         return list(entries)
+    # The last id outlives the events, so a missing stream with another last id was trimmed or has expired
+    # after new events; only if both are gone is nothing known any more.
     reason: GapReason
     if last_id is None and oldest_id is None:
         reason = "reset"

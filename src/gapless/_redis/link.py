@@ -81,6 +81,7 @@ class Link:
         # Open for new commands: connected, shaken hands, and the socket takes bytes.
         self.ready = False
         self.connected = False
+        # Number of connections so far. What an older one still delivers is dropped by its wire (close()).
         self.generation = 0
         self.attempts = 0
         # Loop time since which there is no connection, None while there is one or none was wanted yet.

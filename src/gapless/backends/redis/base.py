@@ -202,13 +202,14 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         blindly, and a caller that is cancelled may still have published.
 
         Args:
-            data: The payload, at most 512 MB less the names.
+            data: The payload, at most 512 MiB less 64 KiB. bytes, bytearray or memoryview.
             channels: Names, in any iterable; none is no command.
 
         Raises:
             BackendUnavailable: No connection in time; nothing was sent.
             PublishUncertain: The connection broke before the reply; it may or may not be published.
             PermissionDenied, UnsupportedServer, BackendError: The server refused; the message says why.
+                What the ACL forbids is found channel by channel: those before have got the event.
             TypeError, ValueError: The arguments are not bytes and an iterable of names.
 
         Called by the publish worker of Litestar's plugin (`ChannelsPlugin.publish()`), it raises none
@@ -241,9 +242,11 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         """Return a generator, iterating over events of subscribed channels as they become available.
 
         Yields channel and payload (bytes), in the order in which the server published them, also across
-        channels. It waits in this process only, so it can be cancelled at any time; it never raises for
-        an outage, and ends after `on_shutdown()`. Several generators get every event each; events that
-        arrive while there is none wait for the next one. See `events()` for ids and gaps.
+        channels. It waits in this process only, so it can be cancelled at any time; it never raises for an
+        outage, and ends after `on_shutdown()`. There is no pause without subscriptions: nothing is polled,
+        so `stream_sleep_no_subscriptions` has no effect. Several generators get every event each, from
+        their first `anext()` on; events that arrive while there is none wait for the next one. See
+        `events()` for ids and gaps.
         """
         return Stream(self._delivery, payloads)
 

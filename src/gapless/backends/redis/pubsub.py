@@ -26,7 +26,13 @@ class RedisChannelsPubSubBackend(RedisChannelsBackend):
     Args:
         redis: An asyncio client of redis-py or valkey-py.
         key_prefix: Stands before the name of every push channel, joined by ``_``; ``""``: bare names.
-        stream_sleep_no_subscriptions: Without effect; see `RedisChannelsBackend`, also for the rest.
+        stream_sleep_no_subscriptions: Milliseconds, at least 0: what `stream_events()` would pause, should no
+            subscribers exist. Nothing is polled, so it has no effect on latency or CPU.
+
+    The other keywords, the bounds of every wait and queue, are those of `RedisChannelsBackend`.
+
+    Raises:
+        ConfigurationError: An argument is out of range or of the wrong kind.
     """
 
     _push_link = PushLink

@@ -36,16 +36,22 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         history: Amount of messages to keep, at least 0. This will set a MAXLEN to the streams. 0 keeps
             nothing, and delivers live all the same.
         redis: An asyncio client of redis-py or valkey-py.
-        stream_sleep_no_subscriptions: Without effect; see `RedisChannelsBackend`, also for the rest.
+        stream_sleep_no_subscriptions: Milliseconds, at least 0: what `stream_events()` would pause, should no
+            subscribers exist. Nothing is polled, so it has no effect on latency or CPU.
         cap_streams_approximate: Set the streams MAXLEN using the ~ approximation operator for improved
             performance. The server then keeps somewhat more than `history` (up to a whole node, 100
             entries by default); `get_history()` returns at most `history` of them all the same.
-        stream_ttl: TTL of a stream in milliseconds or as a timedelta, at least 1 ms. A stream's TTL is
+        stream_ttl: TTL of a stream in milliseconds or as a timedelta, 1 ms to 100 years. A stream's TTL is
             set on each publishing operation using PEXPIRE. None: streams never expire.
         key_prefix: Stands before the name of every key and push channel, joined by ``_``.
         resume_ttl: TTL of the key that remembers the id of a channel's last event, in milliseconds or
-            as a timedelta. It outlives the stream, so that a reader which comes back can be told whether
-            it has missed anything.
+            as a timedelta, 1 ms to 100 years. It outlives the stream, so that a reader which comes back can
+            be told whether it has missed anything.
+
+    The other keywords, the bounds of every wait and queue, are those of `RedisChannelsBackend`.
+
+    Raises:
+        ConfigurationError: An argument is out of range or of the wrong kind.
     """
 
     _push_link = FramedPushLink
