@@ -38,7 +38,6 @@ bench: $(READY) ## Measure gapless against Litestar's backends. ARGS="--quick", 
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 pins: $(READY) ## Pin the newest releases in requirements/*.txt.
-	$(BIN)/python -m pip install -q pip-tools
 	cd requirements && for f in *.in; do CUSTOM_COMPILE_COMMAND="make pins" ../$(BIN)/pip-compile -q --upgrade \
 		--generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-trusted-host \
 		--no-emit-find-links --no-emit-options -o $${f%.in}.txt $$f || exit 1; done
