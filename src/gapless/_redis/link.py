@@ -195,8 +195,10 @@ class Link:
                 self.generation += 1
                 # Lost while shaking hands: whoever waits for a reply there must hear of it.
                 wire.closed.add_done_callback(self._closed_early)
-                await self._role.open(wire)
-                wire.closed.remove_done_callback(self._closed_early)
+                try:
+                    await self._role.open(wire)
+                finally:
+                    wire.closed.remove_done_callback(self._closed_early)
         except BaseException as error:
             if wire is not None:
                 self._role.lost(error if isinstance(error, Exception) else None)
