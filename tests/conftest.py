@@ -25,9 +25,11 @@ CLIENT_OPTIONS: dict[str, Any] = json.loads(os.environ.get("GAPLESS_TEST_CLIENT_
 if os.environ.get("GAPLESS_TEST_UVLOOP"):
     import uvloop
 
-    @pytest.fixture(scope="session")
-    def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-        return uvloop.EventLoopPolicy()
+    # For those tests that call asyncio.run() themselves; the hook is for the others.
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+    def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+        return {"uvloop": uvloop.new_event_loop}
 
 
 def server_binary() -> Any:

@@ -165,8 +165,9 @@ async def test_l06_two_applications_on_one_server_do_not_hear_each_other(
 @pytest.mark.parametrize("kind", ["streams"])
 @pytest.mark.parametrize("prefix", ["APP", "A*", "[A]", "A\\P", ""])
 async def test_l07_flush_all_deletes_our_streams_and_nothing_else(
-    make_backend: MakeBackend, client: Any, prefix: str
+    make_backend: MakeBackend, server: Server, prefix: str
 ) -> None:
+    client = make_client(server, decode_responses=False)  # one of the keys is no text
     backend, longer = make_backend(key_prefix=prefix), make_backend(key_prefix=f"{prefix}_B")
     nothing_kept = make_backend(key_prefix=prefix, history=0)
     await backend.publish(b"1", ["room", "other", "straße"])
@@ -184,6 +185,7 @@ async def test_l07_flush_all_deletes_our_streams_and_nothing_else(
     assert await backend.get_history("room") == []
     assert await longer.get_history("room") == [b"1"]
     assert await backend.flush_all() == 0
+    await client.aclose()
 
 
 @pytest.mark.parametrize("kind", ["streams"])
