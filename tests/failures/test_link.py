@@ -184,7 +184,7 @@ async def test_a_stalled_event_loop_does_not_cost_the_connection(server: Server,
         before = proxy.accepted
         for _ in range(5):
             time.sleep(0.5)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
         assert proxy.accepted == before
 
 
