@@ -166,16 +166,17 @@ class FramedPushLink(PushLink):
                 if reply.__class__ is not list or reply[0] != b"message":
                     self._control(reply, items)
                     continue
-                subscription = live.get(reply[1])
+                _, name, frame = reply
+                subscription = live.get(name)
                 if subscription is None:
                     continue
                 # The hot path looks at the link of the chain alone: what links to our last entry is ours.
                 try:
-                    mark, previous, data = reply[2].split(b" ", 2)
+                    mark, previous, data = frame.split(b" ", 2)
                 except ValueError:
-                    self._foreign(subscription, reply[2])
+                    self._foreign(subscription, frame)
                     continue
-                if previous != subscription.last_mark and not self._begins(subscription, reply[2], items):
+                if previous != subscription.last_mark and not self._begins(subscription, frame, items):
                     continue
                 subscription.last_mark = mark
                 size_bytes += len(data)

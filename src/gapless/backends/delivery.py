@@ -98,15 +98,16 @@ class Stream(AsyncGenerator[Item_, None]):
     dropped at once, leaves it.
     """
 
+    # A slot: `async for` finds the generator's own __anext__ here, without a Python call per event.
+    __slots__ = ("__anext__", "_items", "_seat")
+
     def __init__(self, delivery: Callable[[], Delivery], items: ItemsOf[Item_]) -> None:
         self._seat = Seat(delivery)
         self._items = items(self._seat)
+        self.__anext__ = self._items.__anext__  # type: ignore[method-assign]
 
     def __aiter__(self) -> Self:
         return self
-
-    def __anext__(self) -> Any:
-        return self._items.__anext__()
 
     def asend(self, value: None) -> Any:
         return self._items.asend(value)
@@ -150,10 +151,11 @@ async def payloads(seat: Seat) -> AsyncGenerator[tuple[str, bytes], None]:
     """Yield channel and payload of each event."""
     inbox = seat.take()
     backlog = inbox.backlog
+    popleft = backlog.items.popleft
     try:
         while await inbox.ready():
             for _ in range(min(len(backlog.items), BURST_EVENTS)):
-                subscription, data, _id = backlog.items.popleft()
+                subscription, data, _id = popleft()
                 if data is not None:
                     backlog.size_bytes -= len(data)
                     # Not what was buffered when its channel was unsubscribed.
