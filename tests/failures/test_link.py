@@ -14,7 +14,6 @@ import pytest
 from gapless import (
     BackendUnavailable,
     Event,
-    Gap,
     PublishUncertain,
     RedisChannelsPubSubBackend,
     RedisChannelsStreamBackend,
@@ -268,7 +267,7 @@ async def test_a_reply_out_of_step_costs_the_connection_and_nothing_else(make_ba
     assert await delivers(backend)
 
 
-async def test_a_hole_in_the_chain_of_a_stream_is_reported(server: Server, streams: Any) -> None:
+async def test_a_broken_link_of_the_chain_is_looked_into(server: Server, streams: Any) -> None:
     await streams.subscribe(["room"])
     await streams.publish(b"1", ["room"])
     async with aclosing(streams.events()) as events:
@@ -282,9 +281,8 @@ async def test_a_hole_in_the_chain_of_a_stream_is_reported(server: Server, strea
         # Somebody else appends without a push that reaches us: taken out of the chain on purpose.
         server.command("SET", streams._keys.last(streams._make_key("room")), "9-9")
         await streams.publish(b"3", ["room"])
-        gap, third = await take(events, 2)
-        assert gap == Gap("room", second.id, "disconnected")
-        assert third.data == b"3"
+        (third,) = await take(events, 1)
+        assert third.data == b"3", "the stream shows that nothing is missing, whatever the frame says"
         assert first.id < second.id < third.id
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import hiredis
@@ -37,6 +37,8 @@ class CommandLink:
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._wire: Wire | None = None
         self._was_lone = False
+        # Called when the link has become ready.
+        self.on_ready: Callable[[], None] | None = None
         self.link = Link(source, self, timing)
 
     def send(self, command: Command) -> asyncio.Future[Any]:
@@ -119,6 +121,10 @@ class CommandLink:
             except asyncio.InvalidStateError:
                 # The caller was cancelled; this was its reply.
                 continue
+
+    def up(self) -> None:
+        if self.on_ready is not None:
+            self.on_ready()
 
     def lost(self, error: Exception | None) -> None:
         unsent = self._wire.unsent if self._wire is not None else 0

@@ -54,6 +54,9 @@ class Role(Protocol):
     def received(self, replies: Replies) -> None:
         """Take the replies of one chunk."""
 
+    def up(self) -> None:
+        """The connection is ready for use."""
+
     def lost(self, error: Exception | None) -> None:
         """The connection is gone."""
 
@@ -78,6 +81,7 @@ class Link:
         # In the order of the calls, which is the order in which they go on.
         self._waiters: dict[asyncio.Future[None], None] = {}
         self.closed = False
+        self._dead: asyncio.Future[Exception] | None = None
         # Open for new commands: connected, shaken hands, and the socket takes bytes.
         self.ready = False
         self.connected = False
@@ -104,6 +108,11 @@ class Link:
             task.cancel()
         self.wake()
         return task
+
+    def renew(self, reason: str) -> None:
+        """Give the connection up, if there is one, and make a new one."""
+        if self._dead is not None and not self._dead.done():
+            self._dead.set_result(ConnectionError(reason))
 
     async def wait(self, condition: Callable[[], bool], deadline: float) -> None:
         """Wait until `condition` holds; it is looked at whenever the state of the link changes.
@@ -230,11 +239,11 @@ class Link:
             wire.quiet_checks += 1
             if wire.quiet_checks >= CHECKS:
                 check.cancel()
-                dead.set_result(None)
+                self.renew(f"no sign of life for {self._timing.liveness_timeout:g} s")
             elif wire.quiet_checks >= CHECKS_BEFORE_PING and not self._role.waiting:
                 self._role.ping()
 
-        dead = self._loop.create_future()
+        dead = self._dead = self._loop.create_future()
         wire.quiet_checks = 0
         check = self._loop.call_later(interval, look)
         try:
@@ -243,7 +252,8 @@ class Link:
             check.cancel()
         if wire.closed.done():
             return wire.closed.result() or ConnectionError("the server closed the connection")
-        return TimeoutError(f"no sign of life for {self._timing.liveness_timeout:g} s")
+        error: Exception = dead.result()
+        return error
 
     def _up(self, wire: Wire) -> None:
         self.connected = True
@@ -255,6 +265,7 @@ class Link:
         self.down_since = None
         self.last_error = None
         self.refusal = None
+        self._role.up()
         self.wake()
 
     def _down(self, error: Exception | None) -> None:
@@ -284,6 +295,7 @@ class Link:
     def _writable(self, writable: bool) -> None:
         self.ready = self.connected and writable
         if self.ready:
+            self._role.up()
             self.wake()
 
     def wake(self) -> None:

@@ -5,22 +5,42 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gapless._core.backlog import Item
+from gapless._core.chain import Kept
 from gapless._core.subscription import Ticket
 from gapless._core.throttle import Throttle
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource
 from gapless._redis.commands import Command, CommandLink
 from gapless._redis.errors import ReplyError
+from gapless._redis.frames import FramedPushLink
+from gapless._redis.keys import Keys
 from gapless._redis.link import ConnectionLost
 from gapless._redis.pushes import PushLink
+from gapless._redis.repairs import Repairs
 from gapless._redis.scripts import Script
 from gapless._redis.timing import Timing
 from gapless.errors import BackendError, BackendUnavailable, PublishUncertain
 
 logger = logging.getLogger("gapless")
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """What a session must know to make up for missed events.
+
+    resume_ttl_ms: Time to live of a last id. sweep_interval: Seconds between two sweeps. durable: The
+    server's restart loses nothing; None to find out.
+    """
+
+    keys: Keys
+    kept: Kept
+    resume_ttl_ms: int
+    sweep_interval: float
+    durable: bool | None
 
 
 class Session:
@@ -32,7 +52,7 @@ class Session:
         timing: Timing,
         *,
         scripts: Iterable[Script],
-        push_link: type[PushLink],
+        streams: Streams | None,
         deliver: Callable[[list[Item], int], None],
         max_outbox_bytes: int,
     ) -> None:
@@ -42,7 +62,21 @@ class Session:
         self._outbox_bytes = 0
         self._late_subscribes = Throttle()
         self.commands = CommandLink(source, timing, scripts)
-        self.pushes = push_link(source, timing, deliver)
+        self._repairs: Repairs | None = None
+        if streams is None:
+            self.pushes = PushLink(source, timing, deliver)
+        else:
+            self._repairs = Repairs(
+                self.commands,
+                streams.keys,
+                deliver,
+                kept=streams.kept,
+                resume_ttl_ms=streams.resume_ttl_ms,
+                sweep_interval=streams.sweep_interval,
+            )
+            self.pushes = FramedPushLink(source, timing, deliver, self._repairs, durable=streams.durable)
+            self._repairs.subscriptions = lambda: list(self.subscriptions)
+            self._repairs.renew_pushes = self.pushes.link.renew
         self.subscriptions = self.pushes.subscriptions
 
     async def start(self) -> None:
@@ -64,6 +98,8 @@ class Session:
 
     async def stop(self) -> None:
         """Close both links. They close even if this is cancelled."""
+        if self._repairs is not None:
+            self._repairs.stop()
         ending = [self.commands.link.stop(), self.pushes.link.stop()]
         await asyncio.gather(*filter(None, ending), return_exceptions=True)
 
@@ -157,14 +193,22 @@ class Session:
         Raises:
             BackendError: The server refuses us or a channel; the channels of this call are given up.
         """
-        ticket = self.subscriptions.want(names)
-        self.pushes.send_commands()
+        ticket = self.subscriptions.want(names, later=True)
         link = self.pushes.link
         if not ticket.done:
             try:
                 down_since = link.down_since
                 start = self.loop.time() if down_since is None else down_since
-                await link.wait(lambda: ticket.done, start + self._timing.subscribe_timeout)
+                deadline = start + self._timing.subscribe_timeout
+                link.start()
+                try:
+                    if self._repairs is not None and ticket.new:
+                        await self._repairs.fix_positions(ticket.new, deadline)
+                finally:
+                    # Also when cancelled: another call may want them, too.
+                    self.subscriptions.enlist(ticket.new)
+                    self.pushes.send_commands()
+                await link.wait(lambda: ticket.done, deadline)
             except BackendUnavailable as error:
                 if link.closed:
                     self._give_up(ticket)

@@ -17,9 +17,8 @@ from gapless._redis.commands import Command
 from gapless._redis.errors import ReplyError
 from gapless._redis.keys import Keys
 from gapless._redis.link import ConnectionLost
-from gapless._redis.pushes import PushLink
 from gapless._redis.scripts import Script
-from gapless._redis.session import Session
+from gapless._redis.session import Session, Streams
 from gapless._redis.timing import Timing
 from gapless.backends import arguments
 from gapless.backends.base import ChannelsBackend
@@ -83,8 +82,9 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         ConfigurationError: An argument is out of range or of the wrong kind.
     """
 
-    _push_link: type[PushLink]
     _scripts: tuple[Script, ...]
+    # What it takes to make up for missed events, where there is a history.
+    _streams: Streams | None = None
 
     def __init__(
         self,
@@ -276,7 +276,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
                 self._source,
                 self._timing,
                 scripts=self._scripts,
-                push_link=self._push_link,
+                streams=self._streams,
                 deliver=delivery.put,
                 max_outbox_bytes=self._max_outbox_bytes,
             )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Unpack
 
 from gapless._redis import scripts
 from gapless._redis.commands import Command
-from gapless._redis.pushes import PushLink
 from gapless.backends.redis.base import Bounds, RedisChannelsBackend
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ class RedisChannelsPubSubBackend(RedisChannelsBackend):
         ConfigurationError: An argument is out of range or of the wrong kind.
     """
 
-    _push_link = PushLink
     _scripts = (_PUBLISH,)
 
     def __init__(

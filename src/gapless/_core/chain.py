@@ -1,0 +1,315 @@
+"""The chain of one channel: which event comes next, and what proves that none is missing.
+
+Each pushed frame names the entry before it. A frame that names our last entry is delivered; that is one
+comparison, made by the caller on `tip`. Everything else comes here: the chain *syncs*. It holds what is
+pushed, asks for the stream's entries from our last one on, and decides by them what is to be delivered
+and where a Gap stands. Until then `tip` equals no mark, so that every frame comes here.
+
+A mark is an entry id after the letter g, as frames have it; `NOTHING` is the mark before the first entry.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gapless._core.event import Gap, GapReason
+from gapless._core.history import find_gap, id_key
+
+NOTHING = b"g-"
+
+# Values of `Chain.tip` that equal no mark. FRESH: subscribed, and nothing has been delivered yet.
+SYNCING = b""
+FRESH = b"*"
+
+# Payload and mark of an event to deliver, or None and the Gap that stands in the place of events.
+Output = tuple[bytes, bytes] | tuple[None, Gap]
+
+
+class Push(NamedTuple):
+    """A pushed frame. `data` is None if it was pushed by reference: the stream has it."""
+
+    mark: bytes
+    previous: bytes
+    data: bytes | None
+
+
+class Entries(NamedTuple):
+    """What a read of the stream found.
+
+    entries: Id and payload, from our last entry on, that one included if it is kept; oldest first.
+    oldest: Id of the oldest kept entry. last: the channel's last id, which outlives the entries.
+    more: The read was cut: there are entries after these.
+    """
+
+    entries: list[tuple[bytes, bytes]]
+    oldest: bytes | None
+    last: bytes | None
+    more: bool
+
+
+class Kept(NamedTuple):
+    """How much the publishers keep: entries for each channel, and a stream's time to live in ms."""
+
+    history: int
+    ttl_ms: int | None
+
+
+class Chain:
+    """Where one channel stands.
+
+    Attributes:
+        tip: The mark of the last delivered entry; SYNCING or FRESH otherwise. The caller compares and
+            sets it on the hot path.
+        round: Grows with each sync that begins anew; what was asked for in an older round is void.
+    """
+
+    __slots__ = ("_base", "_born_ms", "_covered", "_doubt", "_held", "channel", "held_bytes", "round", "tip")
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        self.tip = FRESH
+        # While tip is no mark: the mark after which everything is owed, None if it isn't known.
+        self._base: bytes | None = None
+        # Server time at which the channel had no entry yet, if _base is NOTHING because of that.
+        self._born_ms: int | None = None
+        self._doubt: GapReason | None = None
+        self._held: list[Push] | None = None
+        self._covered = 0
+        self.held_bytes = 0
+        self.round = 0
+
+    @property
+    def syncing(self) -> bool:
+        return self.tip is SYNCING
+
+    @property
+    def position(self) -> bytes | None:
+        """The mark after which everything is owed, or None if it isn't known."""
+        return self._base if self.tip in (SYNCING, FRESH) else self.tip
+
+    def begin(self, last_id: bytes | None, now_ms: int) -> None:
+        """Fix the position, read before the SUBSCRIBE is sent: what is published from now on is owed."""
+        if self.tip is FRESH and self._base is None:
+            self._base = NOTHING if last_id is None else b"g" + last_id
+            self._born_ms = now_ms if last_id is None else None
+
+    def interrupt(self, doubt: GapReason | None = None) -> None:
+        """Pushes may have been missed: sync. `doubt` is the Gap to report even if nothing shows a loss."""
+        self._base = self.position
+        self.tip = SYNCING
+        self._doubt = self._doubt or doubt
+        self.round += 1
+        self.release()
+
+    def push(self, push: Push, kept: Kept) -> bool:
+        """A frame that does not follow `tip`: return whether to deliver it; if not, look at `syncing`."""
+        if self.tip is FRESH:
+            # Without a position it is the beginning. Without a history nothing could be read, and what was
+            # published before the SUBSCRIBE came through is not owed.
+            begins = self._base is None or push.previous == self._base or kept.history == 0
+            if begins and push.data is not None:
+                return True
+            if self._base is None:
+                # By reference: everything from its predecessor on.
+                self._base = push.previous
+        elif push.mark == self.tip:
+            return False
+        if self.tip is not SYNCING:
+            self.interrupt()
+        self._hold(push)
+        return False
+
+    def cover(self) -> None:
+        """A read is sent now: what was pushed until now, it will find."""
+        self._covered = len(self._held or ())
+
+    def release(self) -> None:
+        """Forget what is held; it is read from the stream instead."""
+        self._held = None
+        self.held_bytes = 0
+        self._covered = 0
+
+    def looked(self, last_id: bytes | None, now_ms: int, resume_ttl_ms: int) -> list[Output] | None:
+        """The channel's last id, read while subscribed: return what to deliver, None to read the entries."""
+        if self._base is None:
+            # Where we were isn't known, so what was missed can't be.
+            output: list[Output] = [self._gap("disconnected")]
+            return output + self._accept_held()
+        if last_id is None and self._base != NOTHING:
+            # Nothing was published for so long that the last id has expired, or it was deleted.
+            if id_key(self._base[1:].decode())[0] + resume_ttl_ms > now_ms:
+                return None
+            self._base = NOTHING
+            self._born_ms = now_ms
+        elif self._base != (NOTHING if last_id is None else b"g" + last_id):
+            return None
+        output = []
+        if self._doubt is not None:
+            output.append(self._gap(self._doubt))
+        self._join(output, set(), proven=True)
+        return output
+
+    def read(self, found: Entries, kept: Kept) -> list[Output]:
+        """The stream's entries from `position` on: return what to deliver. Then look at `syncing`."""
+        base = self._base or NOTHING
+        entries = [(b"g" + entry_id, data) for entry_id, data in found.entries]
+        reason = self._find_reason(base, found, kept)
+        if entries and entries[0][0] == base:
+            del entries[0]
+        output: list[Output] = []
+        if reason is not None or self._doubt is not None:
+            output.append(self._gap(reason or self._doubt or "restart"))
+        if reason is not None:
+            self._take_trimmed(output, entries, base, reason)
+        for mark, data in entries:
+            output.append((data, mark))
+            self._base = mark
+            self._born_ms = None
+        if reason is not None and self._base is base:
+            # Nothing to go on from: begin anew where the server is, with whatever is pushed next.
+            self._begin_anew(found.last)
+        else:
+            self._join(output, {base, *(mark for mark, _ in entries)}, proven=not found.more)
+        return output
+
+    def give_up(self) -> list[Output]:
+        """The stream can't be read: report it, and go on with what is pushed."""
+        output: list[Output] = [self._gap("disconnected")]
+        return output + self._accept_held()
+
+    def _find_reason(self, base: bytes, found: Entries, kept: Kept) -> GapReason | None:
+        if base == NOTHING:
+            return self._find_reason_from_nothing(found, kept)
+        reason = find_gap(
+            base[1:].decode(),
+            first_id=_decoded(found.entries[0][0] if found.entries else None),
+            oldest_id=_decoded(found.oldest),
+            last_id=_decoded(found.last),
+        )
+        if reason == "trimmed" and any(push.previous == NOTHING for push in self._held or ()):
+            # The server had forgotten the channel when it pushed that one.
+            return "reset"
+        return reason
+
+    def _find_reason_from_nothing(self, found: Entries, kept: Kept) -> GapReason | None:
+        """There was no entry: is the stream whole? It is while nothing can have been trimmed or expired."""
+        if not found.entries:
+            return None if found.last is None else "trimmed"
+        if found.more or len(found.entries) >= kept.history:
+            return "trimmed"
+        if kept.ttl_ms is None:
+            return None
+        if self._born_ms is None:
+            return "trimmed"
+        age_ms = id_key(found.entries[0][0].decode())[0] - self._born_ms
+        return None if age_ms < kept.ttl_ms else "trimmed"
+
+    def _take_trimmed(
+        self, output: list[Output], entries: list[tuple[bytes, bytes]], base: bytes, reason: GapReason
+    ) -> None:
+        """After a Gap: deliver what is held and no longer kept, up to the first entry that was read."""
+        first = entries[0][0] if entries else None
+        marks = {mark for mark, _ in entries}
+        later: list[Push] = []
+        covered = 0
+        joined = False
+        for index, push in enumerate(self._held or ()):
+            if first is not None and (
+                index >= self._covered or push.mark in marks or _newer(push.mark, first)
+            ):
+                later.append(push)
+                covered += index < self._covered
+                joined = joined or (push.mark == first and push.previous == self._base)
+            elif push.data is not None and push.mark != base:
+                if reason == "trimmed" and not _newer(push.mark, base):
+                    continue  # an old one
+                if self._base is not base and push.previous != self._base:
+                    output.append(self._gap("trimmed"))
+                output.append((push.data, push.mark))
+                self._base = push.mark
+        if first is not None and self._base is not base and not joined:
+            output.append(self._gap("trimmed"))
+        self._held = later
+        self._covered = covered
+
+    def _begin_anew(self, last_id: bytes | None) -> None:
+        self._base = NOTHING if last_id is None else b"g" + last_id
+        self._born_ms = None
+        self._doubt = None
+        self.tip = FRESH
+        self.release()
+
+    def _join(self, output: list[Output], seen: set[bytes], *, proven: bool) -> None:
+        """Go on with what is held, as far as it links; live again if all of it does.
+
+        proven: What was read is all that the stream had after `_base`.
+        """
+        held = self._held or []
+        base = self._base or NOTHING
+        done = 0
+        for index, push in enumerate(held):
+            if push.mark in seen:
+                done = index + 1
+                continue
+            linked = push.previous == base
+            if not linked or push.data is None:
+                if index >= self._covered or not proven:
+                    break
+                done = index + 1
+                if base != NOTHING and not _newer(push.mark, base):
+                    continue  # an old one
+                # It was there when we read, and the stream has it no more.
+                output.append((None, Gap(self.channel, _id(base), "trimmed")))
+            if push.data is not None:
+                output.append((push.data, push.mark))
+            base = push.mark
+            seen.add(base)
+            done = index + 1
+        self._base = base
+        self._doubt = None
+        rest = held[done:]
+        if rest or not proven:
+            self._held = rest
+            self.held_bytes = sum(len(push.data or b"") for push in rest)
+            self._covered = 0
+        else:
+            self.tip = base
+            self.release()
+
+    def _accept_held(self) -> list[Output]:
+        """Deliver what is held as it is, since nothing more can be known."""
+        output: list[Output] = []
+        self._doubt = None
+        self._base = None
+        self.tip = FRESH
+        for push in self._held or ():
+            if push.data is not None:
+                if self.tip is not FRESH and push.previous != self.tip:
+                    output.append((None, Gap(self.channel, _id(self.tip), "disconnected")))
+                output.append((push.data, push.mark))
+                self.tip = push.mark
+        self.release()
+        return output
+
+    def _gap(self, reason: GapReason) -> Output:
+        return None, Gap(self.channel, _id(self._base), reason)
+
+    def _hold(self, push: Push) -> None:
+        if self._held is None:
+            self._held = []
+        self._held.append(push)
+        self.held_bytes += len(push.data or b"")
+
+
+def _id(mark: bytes | None) -> str | None:
+    return None if mark is None or mark == NOTHING else mark[1:].decode("ascii", "replace")
+
+
+def _decoded(entry_id: bytes | None) -> str | None:
+    return None if entry_id is None else entry_id.decode()
+
+
+def _newer(mark: bytes, than: bytes) -> bool:
+    if than == NOTHING:
+        return True
+    return id_key(mark[1:].decode()) > id_key(than[1:].decode())
