@@ -33,18 +33,28 @@ class Push(NamedTuple):
     data: bytes | None
 
 
+class Entry(NamedTuple):
+    """An entry of the stream. `server`: which server appended it, None if it does not say."""
+
+    id: bytes
+    data: bytes
+    server: bytes | None
+
+
 class Entries(NamedTuple):
     """What a read of the stream found.
 
-    entries: Id and payload, from our last entry on, that one included if it is kept; oldest first.
+    entries: From our last entry on, that one included if it is kept; oldest first.
     oldest: Id of the oldest kept entry. last: the channel's last id, which outlives the entries.
     more: The read was cut: there are entries after these.
+    server: Who answered, in the form of `Entry.server`.
     """
 
-    entries: list[tuple[bytes, bytes]]
+    entries: list[Entry]
     oldest: bytes | None
     last: bytes | None
     more: bool
+    server: bytes | None
 
 
 class Kept(NamedTuple):
@@ -72,7 +82,8 @@ class Chain:
         self._base: bytes | None = None
         # Server time at which the channel had no entry yet, if _base is NOTHING because of that.
         self._born_ms: int | None = None
-        self._doubt: GapReason | None = None
+        # The server under which we last knew that nothing was missing, if another one took its place since.
+        self._doubt: bytes | None = None
         self._held: list[Push] | None = None
         self._covered = 0
         self.held_bytes = 0
@@ -93,8 +104,12 @@ class Chain:
             self._base = NOTHING if last_id is None else b"g" + last_id
             self._born_ms = now_ms if last_id is None else None
 
-    def interrupt(self, doubt: GapReason | None = None) -> None:
-        """Pushes may have been missed: sync. `doubt` is the Gap to report even if nothing shows a loss."""
+    def interrupt(self, doubt: bytes | None = None) -> None:
+        """Pushes may have been missed: sync.
+
+        doubt: The server until now, if it was replaced by one that may have lost acknowledged events.
+        Nothing shows what it lost, so a Gap stands where its entries end.
+        """
         self._base = self.position
         self.tip = SYNCING
         self._doubt = self._doubt or doubt
@@ -145,31 +160,31 @@ class Chain:
             return None
         output = []
         if self._doubt is not None:
-            output.append(self._gap(self._doubt))
+            output.append(self._gap("restart"))
         self._join(output, set(), proven=True)
         return output
 
     def read(self, found: Entries, kept: Kept) -> list[Output]:
         """The stream's entries from `position` on: return what to deliver. Then look at `syncing`."""
         base = self._base or NOTHING
-        entries = [(b"g" + entry_id, data) for entry_id, data in found.entries]
         reason = self._find_reason(base, found, kept)
-        if entries and entries[0][0] == base:
-            del entries[0]
+        entries = [entry for entry in found.entries if b"g" + entry.id != base]
         output: list[Output] = []
-        if reason is not None or self._doubt is not None:
-            output.append(self._gap(reason or self._doubt or "restart"))
         if reason is not None:
+            output.append(self._gap(reason))
             self._take_trimmed(output, entries, base, reason)
-        for mark, data in entries:
-            output.append((data, mark))
-            self._base = mark
+        for entry in entries:
+            self._pass_to(entry.server, output)
+            self._base = b"g" + entry.id
             self._born_ms = None
+            output.append((entry.data, self._base))
+        if not found.more:
+            self._pass_to(found.server, output)
         if reason is not None and self._base is base:
             # Nothing to go on from: begin anew where the server is, with whatever is pushed next.
             self._begin_anew(found.last)
         else:
-            self._join(output, {base, *(mark for mark, _ in entries)}, proven=not found.more)
+            self._join(output, {base, *(b"g" + entry.id for entry in entries)}, proven=not found.more)
         return output
 
     def give_up(self) -> list[Output]:
@@ -177,12 +192,19 @@ class Chain:
         output: list[Output] = [self._gap("disconnected")]
         return output + self._accept_held()
 
+    def _pass_to(self, server: bytes | None, output: list[Output]) -> None:
+        """What comes next is of `server`: a Gap, if that is not the one of what came before."""
+        if self._doubt is not None and (server is None or server != self._doubt):
+            if not output or output[-1][0] is not None:
+                output.append(self._gap("restart"))
+            self._doubt = server or b""
+
     def _find_reason(self, base: bytes, found: Entries, kept: Kept) -> GapReason | None:
         if base == NOTHING:
             return self._find_reason_from_nothing(found, kept)
         reason = find_gap(
             base[1:].decode(),
-            first_id=_decoded(found.entries[0][0] if found.entries else None),
+            first_id=_decoded(found.entries[0].id if found.entries else None),
             oldest_id=_decoded(found.oldest),
             last_id=_decoded(found.last),
         )
@@ -195,21 +217,24 @@ class Chain:
         """There was no entry: is the stream whole? It is while nothing can have been trimmed or expired."""
         if not found.entries:
             return None if found.last is None else "trimmed"
+        first = b"g" + found.entries[0].id
+        if any(push.mark == first and push.previous != NOTHING for push in self._held or ()):
+            return "trimmed"
         if found.more or len(found.entries) >= kept.history:
             return "trimmed"
         if kept.ttl_ms is None:
             return None
         if self._born_ms is None:
             return "trimmed"
-        age_ms = id_key(found.entries[0][0].decode())[0] - self._born_ms
-        return None if age_ms < kept.ttl_ms else "trimmed"
+        age_ms = id_key(found.entries[0].id.decode())[0] - self._born_ms
+        return None if 0 <= age_ms < kept.ttl_ms else "trimmed"
 
     def _take_trimmed(
-        self, output: list[Output], entries: list[tuple[bytes, bytes]], base: bytes, reason: GapReason
+        self, output: list[Output], entries: list[Entry], base: bytes, reason: GapReason
     ) -> None:
         """After a Gap: deliver what is held and no longer kept, up to the first entry that was read."""
-        first = entries[0][0] if entries else None
-        marks = {mark for mark, _ in entries}
+        marks = [b"g" + entry.id for entry in entries]
+        first = marks[0] if marks else None
         later: list[Push] = []
         covered = 0
         joined = False
@@ -221,7 +246,7 @@ class Chain:
                 covered += index < self._covered
                 joined = joined or (push.mark == first and push.previous == self._base)
             elif push.data is not None and push.mark != base:
-                if reason == "trimmed" and not _newer(push.mark, base):
+                if reason == "trimmed" and not _newer(push.mark, self._base or NOTHING):
                     continue  # an old one
                 if self._base is not base and push.previous != self._base:
                     output.append(self._gap("trimmed"))
@@ -297,6 +322,8 @@ class Chain:
     def _hold(self, push: Push) -> None:
         if self._held is None:
             self._held = []
+        elif self._held and self._held[-1].mark == push.mark:
+            return
         self._held.append(push)
         self.held_bytes += len(push.data or b"")
 

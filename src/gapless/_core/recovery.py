@@ -12,7 +12,6 @@ from typing import Literal
 
 from gapless._core.backlog import Item
 from gapless._core.chain import FRESH, NOTHING, Entries, Kept, Output, Push
-from gapless._core.event import GapReason
 from gapless._core.subscription import Subscription
 
 # One MGET of so many last ids; one XRANGE of so many entries; so many reads under way at once.
@@ -101,7 +100,7 @@ class Recovery:
         """Whether a sweep is not complete."""
         return self._checking
 
-    def resubscribed(self, subscription: Subscription, doubt: GapReason | None = None) -> None:
+    def resubscribed(self, subscription: Subscription, doubt: bytes | None = None) -> None:
         """A channel is subscribed again after a time in which pushes may have been missed."""
         self._held_bytes -= subscription.chain.held_bytes
         subscription.chain.interrupt(doubt)

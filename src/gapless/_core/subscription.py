@@ -50,8 +50,8 @@ class Subscription:
         self.asked = False
         # A caller believes that it is live, and it is not, or was not for a while: a Gap is due.
         self.interrupted = False
-        # The server may have lost acknowledged events since: a Gap is due when it is live again.
-        self.doubt = False
+        # The server that it was live on, if one has taken its place that may have lost acknowledged events.
+        self.doubt: bytes | None = None
         # The server refused it; it is tried again by retry_refused() or the next subscribe call.
         self.refused = False
         # Subscribe calls that have neither returned nor failed yet; and whether one has returned, so

@@ -16,6 +16,7 @@ import hiredis
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource
 from gapless._redis.errors import ReplyError
+from gapless._redis.identity import run_id_of, tag_of
 from gapless._redis.link import ConnectionLost, Link, as_connection_lost
 from gapless._redis.scripts import Script
 from gapless._redis.timing import Timing
@@ -37,6 +38,8 @@ class CommandLink:
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._wire: Wire | None = None
         self._was_lone = False
+        # Which server the connection leads to, as entries name it; None if unknown.
+        self.server: bytes | None = None
         # Called when the link has become ready.
         self.on_ready: Callable[[], None] | None = None
         self.link = Link(source, self, timing)
@@ -100,6 +103,7 @@ class CommandLink:
                 break
 
     async def _check_server(self) -> None:
+        self.server = None
         try:
             info = await self.send(("INFO", "server"))
         except ReplyError as error:
@@ -108,6 +112,7 @@ class CommandLink:
                 raise errors.from_reply(error, "INFO") from None
             return
         errors.check_server(info)
+        self.server = tag_of(run_id_of(info))
 
     def received(self, replies: Replies) -> None:
         popleft = self._pending.popleft

@@ -57,7 +57,8 @@ class FramedPushLink(PushLink):
         if self._identity is not None and self._identity.may_have_lost(identity, durable=self._durable):
             # Kept until a channel is subscribed again: this connection may break before that.
             for subscription in self.subscriptions:
-                subscription.doubt = True
+                if subscription.doubt is None:
+                    subscription.doubt = self._identity.tag
         self._identity = identity
         await super().open(wire)
 
@@ -127,8 +128,8 @@ class FramedPushLink(PushLink):
         return self._repairs.push(subscription, Push(mark, b"g" + previous, data))
 
     def _resumed(self, subscription: Subscription, items: list[Item]) -> None:  # noqa: ARG002 (as inherited)
-        self._repairs.resubscribed(subscription, "restart" if subscription.doubt else None)
-        subscription.doubt = False
+        self._repairs.resubscribed(subscription, subscription.doubt)
+        subscription.doubt = None
 
     def _foreign(self, subscription: Subscription, message: bytes) -> None:
         if self._foreign_messages.picks():

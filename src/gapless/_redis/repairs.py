@@ -14,13 +14,13 @@ from functools import partial
 from typing import Any
 
 from gapless._core.backlog import Item
-from gapless._core.chain import Entries, Kept, Push
-from gapless._core.event import GapReason
+from gapless._core.chain import Entries, Entry, Kept, Push
 from gapless._core.recovery import LOOK_CHANNELS, Look, Page, Read, Recovery
 from gapless._core.subscription import Subscription
 from gapless._redis import errors, scripts
 from gapless._redis.commands import Command, CommandLink
 from gapless._redis.errors import ReplyError
+from gapless._redis.identity import server_of
 from gapless._redis.keys import Keys
 from gapless._redis.link import ConnectionLost
 from gapless.errors import BackendError
@@ -98,7 +98,7 @@ class Repairs:
         self._pump_soon()
         return deliver
 
-    def resubscribed(self, subscription: Subscription, doubt: GapReason | None) -> None:
+    def resubscribed(self, subscription: Subscription, doubt: bytes | None) -> None:
         """A channel is subscribed again after a time in which pushes may have been missed."""
         self.recovery.resubscribed(subscription, doubt)
         self._pump_soon()
@@ -165,7 +165,7 @@ class Repairs:
         elif isinstance(read, Look):
             self._hand_on(self.recovery.looked(read, future.result(), int(time.time() * 1000)))
         else:
-            self._hand_on(self.recovery.paged(read, _entries(future.result())))
+            self._hand_on(self.recovery.paged(read, _entries(future.result(), self._commands.server)))
         self._after_read()
 
     def _failed(self, read: Read, error: BaseException) -> None:
@@ -200,14 +200,19 @@ class Repairs:
             self._deliver(items, sum(len(item[1]) for item in items if item[1] is not None))
 
 
-def _entries(reply: Any) -> Entries:
+def _entries(reply: Any, server: bytes | None) -> Entries:
     """Parse the reply of read_stream.lua; entries that are not ours are left out."""
     entries, oldest, last, more = reply
     return Entries(
-        [(entry_id, fields[1]) for entry_id, fields in entries if fields and fields[0] == b"data"],
+        [
+            Entry(entry_id, fields[1], server_of(fields))
+            for entry_id, fields in entries
+            if fields and fields[0] == b"data"
+        ],
         oldest[0][0] if oldest else None,
         last,
         bool(more),
+        server,
     )
 
 
