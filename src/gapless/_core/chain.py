@@ -73,7 +73,18 @@ class Chain:
         round: Grows with each sync that begins anew; what was asked for in an older round is void.
     """
 
-    __slots__ = ("_base", "_born_ms", "_covered", "_doubt", "_held", "channel", "held_bytes", "round", "tip")
+    __slots__ = (
+        "_base",
+        "_born_ms",
+        "_covered",
+        "_doubt",
+        "_floor",
+        "_held",
+        "channel",
+        "held_bytes",
+        "round",
+        "tip",
+    )
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
@@ -84,6 +95,8 @@ class Chain:
         self._born_ms: int | None = None
         # The server under which we last knew that nothing was missing, if another one took its place since.
         self._doubt: bytes | None = None
+        # The last delivered mark of a stream that is gone: pushes of it may still be on their way.
+        self._floor = NOTHING
         self._held: list[Push] | None = None
         self._covered = 0
         self.held_bytes = 0
@@ -121,7 +134,11 @@ class Chain:
         if self.tip is FRESH:
             # Without a position it is the beginning. Without a history nothing could be read, and what was
             # published before the SUBSCRIBE came through is not owed.
-            begins = self._base is None or push.previous == self._base or kept.history == 0
+            begins = self._base is None or push.previous == self._base
+            if kept.history == 0 and not begins:
+                begins = _newer(push.mark, self._floor)
+                if not begins:
+                    return False
             if begins and push.data is not None:
                 return True
             if self._base is None:
@@ -164,15 +181,27 @@ class Chain:
         self._join(output, set(), proven=True)
         return output
 
-    def read(self, found: Entries, kept: Kept) -> list[Output]:
-        """The stream's entries from `position` on: return what to deliver. Then look at `syncing`."""
+    def read(self, found: Entries, kept: Kept, server: bytes | None) -> list[Output]:
+        """The stream's entries from `position` on: return what to deliver. Then look at `syncing`.
+
+        server: The one that the subscriber connection leads to, None if unknown.
+        """
+        if self._doubt is None and found.server != server:
+            # Another one has taken its place, and the subscriber connection does not know yet.
+            self._doubt = server
         base = self._base or NOTHING
         reason = self._find_reason(base, found, kept)
         entries = [entry for entry in found.entries if b"g" + entry.id != base]
+        if base == NOTHING and self._floor != NOTHING:
+            # The stream was gone; what is back of it now was delivered long ago.
+            new = [entry for entry in entries if _newer(b"g" + entry.id, self._floor)]
+            if len(new) < len(entries):
+                entries = new
+                reason = reason or "rollback"
         output: list[Output] = []
         if reason is not None:
             output.append(self._gap(reason))
-            self._take_trimmed(output, entries, base, reason)
+            self._take_trimmed(output, entries, base)
         for entry in entries:
             self._pass_to(entry.server, output)
             self._base = b"g" + entry.id
@@ -208,7 +237,9 @@ class Chain:
             oldest_id=_decoded(found.oldest),
             last_id=_decoded(found.last),
         )
-        if reason == "trimmed" and any(push.previous == NOTHING for push in self._held or ()):
+        if reason == "trimmed" and any(
+            push.previous == NOTHING and _newer(push.mark, base) for push in self._held or ()
+        ):
             # The server had forgotten the channel when it pushed that one.
             return "reset"
         return reason
@@ -229,35 +260,33 @@ class Chain:
         age_ms = id_key(found.entries[0].id.decode())[0] - self._born_ms
         return None if 0 <= age_ms < kept.ttl_ms else "trimmed"
 
-    def _take_trimmed(
-        self, output: list[Output], entries: list[Entry], base: bytes, reason: GapReason
-    ) -> None:
+    def _take_trimmed(self, output: list[Output], entries: list[Entry], base: bytes) -> None:
         """After a Gap: deliver what is held and no longer kept, up to the first entry that was read."""
         marks = [b"g" + entry.id for entry in entries]
         first = marks[0] if marks else None
-        later: list[Push] = []
-        covered = 0
-        joined = False
-        for index, push in enumerate(self._held or ()):
-            if first is not None and (
-                index >= self._covered or push.mark in marks or _newer(push.mark, first)
-            ):
-                later.append(push)
-                covered += index < self._covered
-                joined = joined or (push.mark == first and push.previous == self._base)
-            elif push.data is not None and push.mark != base:
-                if reason == "trimmed" and not _newer(push.mark, self._base or NOTHING):
-                    continue  # an old one
+        held = self._held or []
+        # Pushes are in the order of publishing, ids need not be: a server's clock can go back.
+        shared = next((index for index, push in enumerate(held) if push.mark in marks), None)
+        end = shared if shared is not None else self._covered if first is not None else len(held)
+        for push in held[:end]:
+            if shared is None and first is not None and _newer(push.mark, first):
+                continue  # of an older stream, or deleted; the Gap tells of it
+            # What is not newer may be an old one, delivered long ago; the Gap tells of it if it is not.
+            if push.data is not None and _newer(push.mark, self._base or NOTHING):
                 if self._base is not base and push.previous != self._base:
                     output.append(self._gap("trimmed"))
                 output.append((push.data, push.mark))
                 self._base = push.mark
-        if first is not None and self._base is not base and not joined:
-            output.append(self._gap("trimmed"))
-        self._held = later
-        self._covered = covered
+        if first is not None and self._base is not base:
+            joined = shared is not None and held[shared].mark == first and held[shared].previous == self._base
+            if not joined:
+                output.append(self._gap("trimmed"))
+        self._held = held[end:]
+        self._covered = max(0, self._covered - end)
 
     def _begin_anew(self, last_id: bytes | None) -> None:
+        if self._base is not None and self._base != NOTHING:
+            self._floor = self._base
         self._base = NOTHING if last_id is None else b"g" + last_id
         self._born_ms = None
         self._doubt = None
@@ -271,27 +300,25 @@ class Chain:
         """
         held = self._held or []
         base = self._base or NOTHING
-        done = 0
-        for index, push in enumerate(held):
-            if push.mark in seen:
-                done = index + 1
-                continue
+        # Pushes come in the order of publishing: what came before one that was read is older.
+        done = max((index + 1 for index, push in enumerate(held) if push.mark in seen), default=0)
+        for index, push in enumerate(held[done:], done):
             linked = push.previous == base
             if not linked or push.data is None:
                 if index >= self._covered or not proven:
                     break
                 done = index + 1
-                if base != NOTHING and not _newer(push.mark, base):
+                if not _newer(push.mark, self._floor if base == NOTHING else base):
                     continue  # an old one
                 # It was there when we read, and the stream has it no more.
                 output.append((None, Gap(self.channel, _id(base), "trimmed")))
             if push.data is not None:
                 output.append((push.data, push.mark))
             base = push.mark
-            seen.add(base)
             done = index + 1
         self._base = base
-        self._doubt = None
+        if proven:
+            self._doubt = None
         rest = held[done:]
         if rest or not proven:
             self._held = rest

@@ -55,6 +55,9 @@ class Recovery:
     """The channels of one process that are not known to be whole.
 
     Attributes:
+        server: The one that the subscriber connection leads to, None if unknown.
+        aliases: Servers that took the place of another one and have everything that it had: their names,
+            and the name under which both count.
         starving: A sweep found events that were never pushed: the subscriber connection is of no use.
             Whoever renews it sets it back.
         repairs: Reads of entries that found what had not been pushed.
@@ -74,6 +77,8 @@ class Recovery:
         self._suspects: dict[Subscription, tuple[bytes, bytes | None]] = {}
         self._starved: set[Subscription] = set()
         self._checking = False
+        self.server: bytes | None = None
+        self.aliases: dict[bytes, bytes] = {}
         self.starving = False
         self.repairs = 0
         self.sweeps = 0
@@ -205,7 +210,7 @@ class Recovery:
         if not self._is_wanted(subscription, page.round):
             return []
         held_before = chain.held_bytes
-        output = chain.read(found, self._kept)
+        output = chain.read(self._with_aliases(found), self._kept, self.server)
         self._held_bytes += chain.held_bytes - held_before
         if output:
             self.repairs += 1
@@ -266,6 +271,15 @@ class Recovery:
             chain.release()
             return False
         return round_ is None or chain.round == round_
+
+    def _with_aliases(self, found: Entries) -> Entries:
+        if not self.aliases:
+            return found
+        names = self.aliases
+        entries = [
+            entry._replace(server=names.get(entry.server or b"", entry.server)) for entry in found.entries
+        ]
+        return found._replace(entries=entries, server=names.get(found.server or b"", found.server))
 
     def _finish_sweep(self) -> None:
         if self._checking and not self._to_sweep:

@@ -53,13 +53,7 @@ class FramedPushLink(PushLink):
         self._foreign_messages = Throttle()
 
     async def open(self, wire: Wire) -> None:
-        identity = await self._ask_identity(wire)
-        if self._identity is not None and self._identity.may_have_lost(identity, durable=self._durable):
-            # Kept until a channel is subscribed again: this connection may break before that.
-            for subscription in self.subscriptions:
-                if subscription.doubt is None:
-                    subscription.doubt = self._identity.tag
-        self._identity = identity
+        self._meet(await self._ask_identity(wire))
         await super().open(wire)
 
     def received(self, replies: Replies) -> None:
@@ -106,6 +100,23 @@ class FramedPushLink(PushLink):
         for command in COMMANDS:
             wire.send(pack(command))
         return Identity.read(await self._greeting)
+
+    def _meet(self, identity: Identity) -> None:
+        """Find out what it means that the connection leads to this server."""
+        before, self._identity = self._identity, identity
+        recovery = self._repairs.recovery
+        name = recovery.server
+        recovery.server = identity.tag or None
+        if before is None or before.run_id == identity.run_id is not None:
+            return
+        if before.may_have_lost(identity, durable=self._durable):
+            # Kept until a channel is subscribed again: this connection may break before that.
+            for subscription in self.subscriptions:
+                if subscription.doubt is None:
+                    subscription.doubt = name or b""
+        elif name is not None and recovery.server is not None:
+            recovery.aliases[recovery.server] = name
+            recovery.server = name
 
     def _control(self, reply: Any, items: list[Item]) -> None:
         if self._greeting is None:
