@@ -46,7 +46,7 @@ class Entries(NamedTuple):
 
     entries: From our last entry on, that one included if it is kept; oldest first.
     oldest: Id of the oldest kept entry. last: the channel's last id, which outlives the entries.
-    more: The read was cut: there are entries after these.
+    more: The read was cut: there are entries after these. length: Number of all kept entries.
     server: Who answered, in the form of `Entry.server`.
     """
 
@@ -54,6 +54,7 @@ class Entries(NamedTuple):
     oldest: bytes | None
     last: bytes | None
     more: bool
+    length: int
     server: bytes | None
 
 
@@ -251,7 +252,7 @@ class Chain:
         first = b"g" + found.entries[0].id
         if any(push.mark == first and push.previous != NOTHING for push in self._held or ()):
             return "trimmed"
-        if found.more or len(found.entries) >= kept.history:
+        if found.length >= kept.history:
             return "trimmed"
         if kept.ttl_ms is None:
             return None

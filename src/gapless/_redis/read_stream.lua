@@ -5,7 +5,8 @@
 --       2 COUNT, "" for all
 --       3 stop after so many bytes of payloads, "" for never
 -- Returns the entries from the id on (the payload of that very entry is left out, the reader has it), the
--- oldest entry (a list of at most one, its payload left out), the last id, and 1 if there are more entries.
+-- oldest entry (a list of at most one, its payload left out), the last id, 1 if there are more entries
+-- than these, and the number of all entries.
 
 local entries
 if ARGV[2] == '' then
@@ -35,4 +36,4 @@ local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 if oldest[1] then
   oldest[1][2] = {}
 end
-return {entries, oldest, redis.call('GET', KEYS[2]), more and 1 or 0}
+return {entries, oldest, redis.call('GET', KEYS[2]), more and 1 or 0, redis.call('XLEN', KEYS[1])}

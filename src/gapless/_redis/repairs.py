@@ -202,7 +202,7 @@ class Repairs:
 
 def _entries(reply: Any, server: bytes | None) -> Entries:
     """Parse the reply of read_stream.lua; entries that are not ours are left out."""
-    entries, oldest, last, more = reply
+    entries, oldest, last, more, length = reply
     return Entries(
         [
             Entry(entry_id, fields[1], server_of(fields))
@@ -212,6 +212,7 @@ def _entries(reply: Any, server: bytes | None) -> Entries:
         oldest[0][0] if oldest else None,
         last,
         bool(more),
+        length,
         server,
     )
 

@@ -154,7 +154,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             return [*_events(channel, await self._request("XRANGE", stream, "-", "+", *count))]
         after = check_id(after)
         # One more than asked for: the event `after` itself, which shows that nothing is missing.
-        entries, oldest, last_id, _ = await self._enter().session.read(
+        entries, oldest, last_id, *_ = await self._enter().session.read(
             READ, [stream, self._keys.last(stream)], after, "" if limit is None else limit + 1, ""
         )
         found = resume(
