@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gapless._core.chain import FRESH, NOTHING, SYNCING, Entries, Entry, Kept, Push
+from gapless._core.chain import FRESH, SYNCING
+from gapless._core.entries import NOTHING, Entries, Entry, Kept, Push
 from gapless._core.event import Gap
 from gapless._core.recovery import Look, Page, Read, Recovery
 from gapless._core.subscription import Subscription

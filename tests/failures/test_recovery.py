@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
+from socket import SO_RCVBUF, SOL_SOCKET
 from typing import Any
 
 import pytest
@@ -250,14 +251,16 @@ async def test_a_subscriber_that_is_cut_off_for_being_slow_gets_everything(
         backend = RedisChannelsStreamBackend(1000, redis=client)
         await backend.subscribe(["room"])
         async with aclosing(backend.events()) as events:
-            # The consumer's loop stands still while 20 MB are pushed to it.
+            socket = backend._enter().session.pushes._wire._transport.get_extra_info("socket")
+            socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 64 * 1024)  # else the kernel takes it all
+            # Its loop stands still while 12 MB are pushed to it, in pieces that the server copies for it.
             await streams.publish(b"-1", ["room"])
             await take(events, 1)
-            for n in range(400):
-                command, _ = streams._publish_command(b"%d" % n + b" " * 50_000, ["room"])
+            for n in range(900):
+                command, _ = streams._publish_command(b"%d" % n + b" " * 14_000, ["room"])
                 server.command(*(p.decode() if isinstance(p, bytes) else str(p) for p in command))
-            got = await take(events, 400)
-            assert numbers(got) == list(range(400))
+            got = await take(events, 900)
+            assert numbers(got) == list(range(900))
         assert push_link(backend).generation >= 2
         await backend.on_shutdown()
     finally:

@@ -4,18 +4,13 @@ Each pushed frame names the entry before it. A frame that names our last entry i
 comparison, made by the caller on `tip`. Everything else comes here: the chain *syncs*. It holds what is
 pushed, asks for the stream's entries from our last one on, and decides by them what is to be delivered
 and where a Gap stands. Until then `tip` equals no mark, so that every frame comes here.
-
-A mark is an entry id after the letter g, as frames have it; `NOTHING` is the mark before the first entry.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from gapless._core.entries import NOTHING, Entries, Entry, Kept, Push, decoded, id_of, is_newer
 from gapless._core.event import Gap, GapReason
 from gapless._core.history import find_gap, id_key
-
-NOTHING = b"g-"
 
 # Values of `Chain.tip` that equal no mark. FRESH: subscribed, and nothing has been delivered yet.
 SYNCING = b""
@@ -23,46 +18,6 @@ FRESH = b"*"
 
 # Payload and mark of an event to deliver, or None and the Gap that stands in the place of events.
 Output = tuple[bytes, bytes] | tuple[None, Gap]
-
-
-class Push(NamedTuple):
-    """A pushed frame. `data` is None if it was pushed by reference: the stream has it."""
-
-    mark: bytes
-    previous: bytes
-    data: bytes | None
-
-
-class Entry(NamedTuple):
-    """An entry of the stream. `server`: which server appended it, None if it does not say."""
-
-    id: bytes
-    data: bytes
-    server: bytes | None
-
-
-class Entries(NamedTuple):
-    """What a read of the stream found.
-
-    entries: From our last entry on, that one included if it is kept; oldest first.
-    oldest: Id of the oldest kept entry. last: the channel's last id, which outlives the entries.
-    more: The read was cut: there are entries after these. length: Number of all kept entries.
-    server: Who answered, in the form of `Entry.server`.
-    """
-
-    entries: list[Entry]
-    oldest: bytes | None
-    last: bytes | None
-    more: bool
-    length: int
-    server: bytes | None
-
-
-class Kept(NamedTuple):
-    """How much the publishers keep: entries for each channel, and a stream's time to live in ms."""
-
-    history: int
-    ttl_ms: int | None
 
 
 class Chain:
@@ -75,17 +30,8 @@ class Chain:
     """
 
     __slots__ = (
-        "_base",
-        "_born_ms",
-        "_covered",
-        "_doubt",
-        "_floor",
-        "_held",
-        "channel",
-        "held_bytes",
-        "round",
-        "tip",
-    )
+        "_base", "_born_ms", "_covered", "_doubt", "_floor", "_held", "channel", "held_bytes", "round", "tip"
+    )  # fmt: skip
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
@@ -137,7 +83,7 @@ class Chain:
             # published before the SUBSCRIBE came through is not owed.
             begins = self._base is None or push.previous == self._base
             if kept.history == 0 and not begins:
-                begins = _newer(push.mark, self._floor)
+                begins = is_newer(push.mark, self._floor)
                 if not begins:
                     return False
             if begins and push.data is not None:
@@ -165,9 +111,7 @@ class Chain:
     def looked(self, last_id: bytes | None, now_ms: int, resume_ttl_ms: int) -> list[Output] | None:
         """The channel's last id, read while subscribed: return what to deliver, None to read the entries."""
         if self._base is None:
-            # Where we were isn't known, so what was missed can't be.
-            output: list[Output] = [self._gap("disconnected")]
-            return output + self._accept_held()
+            return self.give_up()
         if last_id is None and self._base != NOTHING:
             # Nothing was published for so long that the last id has expired, or it was deleted.
             if id_key(self._base[1:].decode())[0] + resume_ttl_ms > now_ms:
@@ -176,7 +120,7 @@ class Chain:
             self._born_ms = now_ms
         elif self._base != (NOTHING if last_id is None else b"g" + last_id):
             return None
-        output = []
+        output: list[Output] = []
         if self._doubt is not None:
             output.append(self._gap("restart"))
         self._join(output, set(), proven=True)
@@ -195,7 +139,7 @@ class Chain:
         entries = [entry for entry in found.entries if b"g" + entry.id != base]
         if base == NOTHING and self._floor != NOTHING:
             # The stream was gone; what is back of it now was delivered long ago.
-            new = [entry for entry in entries if _newer(b"g" + entry.id, self._floor)]
+            new = [entry for entry in entries if is_newer(b"g" + entry.id, self._floor)]
             if len(new) < len(entries):
                 entries = new
                 reason = reason or "rollback"
@@ -218,9 +162,19 @@ class Chain:
         return output
 
     def give_up(self) -> list[Output]:
-        """The stream can't be read: report it, and go on with what is pushed."""
+        """What was missed can't be known: report it, and go on with what is pushed."""
         output: list[Output] = [self._gap("disconnected")]
-        return output + self._accept_held()
+        self._doubt = None
+        self._base = None
+        self.tip = FRESH
+        for push in self._held or ():
+            if push.data is not None:
+                if self.tip is not FRESH and push.previous != self.tip:
+                    output.append((None, Gap(self.channel, id_of(self.tip), "disconnected")))
+                output.append((push.data, push.mark))
+                self.tip = push.mark
+        self.release()
+        return output
 
     def _pass_to(self, server: bytes | None, output: list[Output]) -> None:
         """What comes next is of `server`: a Gap, if that is not the one of what came before."""
@@ -234,12 +188,12 @@ class Chain:
             return self._find_reason_from_nothing(found, kept)
         reason = find_gap(
             base[1:].decode(),
-            first_id=_decoded(found.entries[0].id if found.entries else None),
-            oldest_id=_decoded(found.oldest),
-            last_id=_decoded(found.last),
+            first_id=decoded(found.entries[0].id if found.entries else None),
+            oldest_id=decoded(found.oldest),
+            last_id=decoded(found.last),
         )
         if reason == "trimmed" and any(
-            push.previous == NOTHING and _newer(push.mark, base) for push in self._held or ()
+            push.previous == NOTHING and is_newer(push.mark, base) for push in self._held or ()
         ):
             # The server had forgotten the channel when it pushed that one.
             return "reset"
@@ -270,10 +224,10 @@ class Chain:
         shared = next((index for index, push in enumerate(held) if push.mark in marks), None)
         end = shared if shared is not None else self._covered if first is not None else len(held)
         for push in held[:end]:
-            if shared is None and first is not None and _newer(push.mark, first):
+            if shared is None and first is not None and is_newer(push.mark, first):
                 continue  # of an older stream, or deleted; the Gap tells of it
             # What is not newer may be an old one, delivered long ago; the Gap tells of it if it is not.
-            if push.data is not None and _newer(push.mark, self._base or NOTHING):
+            if push.data is not None and is_newer(push.mark, self._base or NOTHING):
                 if self._base is not base and push.previous != self._base:
                     output.append(self._gap("trimmed"))
                 output.append((push.data, push.mark))
@@ -309,10 +263,10 @@ class Chain:
                 if index >= self._covered or not proven:
                     break
                 done = index + 1
-                if not _newer(push.mark, self._floor if base == NOTHING else base):
+                if not is_newer(push.mark, self._floor if base == NOTHING else base):
                     continue  # an old one
                 # It was there when we read, and the stream has it no more.
-                output.append((None, Gap(self.channel, _id(base), "trimmed")))
+                output.append((None, Gap(self.channel, id_of(base), "trimmed")))
             if push.data is not None:
                 output.append((push.data, push.mark))
             base = push.mark
@@ -329,23 +283,8 @@ class Chain:
             self.tip = base
             self.release()
 
-    def _accept_held(self) -> list[Output]:
-        """Deliver what is held as it is, since nothing more can be known."""
-        output: list[Output] = []
-        self._doubt = None
-        self._base = None
-        self.tip = FRESH
-        for push in self._held or ():
-            if push.data is not None:
-                if self.tip is not FRESH and push.previous != self.tip:
-                    output.append((None, Gap(self.channel, _id(self.tip), "disconnected")))
-                output.append((push.data, push.mark))
-                self.tip = push.mark
-        self.release()
-        return output
-
     def _gap(self, reason: GapReason) -> Output:
-        return None, Gap(self.channel, _id(self._base), reason)
+        return None, Gap(self.channel, id_of(self._base), reason)
 
     def _hold(self, push: Push) -> None:
         if self._held is None:
@@ -354,17 +293,3 @@ class Chain:
             return
         self._held.append(push)
         self.held_bytes += len(push.data or b"")
-
-
-def _id(mark: bytes | None) -> str | None:
-    return None if mark is None or mark == NOTHING else mark[1:].decode("ascii", "replace")
-
-
-def _decoded(entry_id: bytes | None) -> str | None:
-    return None if entry_id is None else entry_id.decode()
-
-
-def _newer(mark: bytes, than: bytes) -> bool:
-    if than == NOTHING:
-        return True
-    return id_key(mark[1:].decode()) > id_key(than[1:].decode())

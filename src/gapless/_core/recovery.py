@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import Literal
 
 from gapless._core.backlog import Item
-from gapless._core.chain import FRESH, NOTHING, Entries, Kept, Output, Push
+from gapless._core.chain import FRESH, Output
+from gapless._core.entries import NOTHING, Entries, Kept, Push
 from gapless._core.subscription import Subscription
 
 # One MGET of so many last ids; one XRANGE of so many entries; so many reads under way at once.

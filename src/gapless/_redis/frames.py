@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gapless._core.backlog import Item
-from gapless._core.chain import Push
+from gapless._core.entries import Push
 from gapless._core.subscription import Subscription
 from gapless._core.throttle import Throttle
 from gapless._redis.client import ConnectionSource

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from gapless._core.backlog import Item
-from gapless._core.chain import Entries, Entry, Kept, Push
+from gapless._core.entries import Entries, Entry, Kept, Push
 from gapless._core.recovery import LOOK_CHANNELS, Look, Page, Read, Recovery
 from gapless._core.subscription import Subscription
 from gapless._redis import errors, scripts

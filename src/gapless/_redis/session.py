@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gapless._core.backlog import Item
-from gapless._core.chain import Kept
+from gapless._core.entries import Kept
 from gapless._core.subscription import Ticket
 from gapless._core.throttle import Throttle
 from gapless._redis import errors

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
-from gapless._core.chain import Kept
+from gapless._core.entries import Kept
 from gapless._core.event import Event, Gap
 from gapless._core.history import check_id, resume
 from gapless._core.names import check_channels
