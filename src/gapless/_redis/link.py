@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from gapless._core.backoff import Backoff
 from gapless._redis import errors
@@ -33,14 +33,6 @@ STABLE_SECONDS = 1.0
 # A refusal (wrong password) is tried again this slowly: credentials rotate, and a process must not
 # stay deaf after they are right again. Callers get the refusal at once meanwhile.
 REFUSED_DELAY_SECONDS = 2.0
-
-
-class ConnectionLost(Exception):
-    """The connection broke before the reply came."""
-
-    def __init__(self, message: str, *, sent: bool) -> None:
-        super().__init__(message)
-        self.sent = sent
 
 
 class Role(Protocol):
@@ -81,6 +73,9 @@ class Link:
         # Open for new commands: connected, shaken hands, and the socket takes bytes.
         self.ready = False
         self.connected = False
+        self._given_up: asyncio.Future[Exception | None] | None = None
+        # Why this connection takes no more commands, though it still waits for replies; see `retire()`.
+        self.retiring: Exception | None = None
         # Number of connections so far. What an older one still delivers is dropped by its wire (close()).
         self.generation = 0
         self.attempts = 0
@@ -127,6 +122,19 @@ class Link:
                 raise self.unavailable() from self.last_error
             finally:
                 del self._waiters[waiter]
+
+    def retire(self, error: Exception) -> None:
+        """Take no more commands on this connection, and make a new one once the replies due have come."""
+        if self.connected and self.retiring is None:
+            self.retiring = error
+            self.ready = False
+            self.drained()
+
+    def drained(self) -> None:
+        """Give a retiring connection up if no reply is due. Called when replies have come."""
+        given_up = self._given_up
+        if given_up is not None and not given_up.done() and not self._role.waiting:
+            given_up.set_result(self.retiring)
 
     def is_ready(self) -> bool:
         return self.ready
@@ -230,24 +238,26 @@ class Link:
             wire.quiet_checks += 1
             if wire.quiet_checks >= CHECKS:
                 check.cancel()
-                dead.set_result(None)
+                if not given_up.done():
+                    given_up.set_result(None)
             elif wire.quiet_checks >= CHECKS_BEFORE_PING and not self._role.waiting:
                 self._role.ping()
 
-        dead = self._loop.create_future()
+        given_up = self._given_up = self._loop.create_future()
         wire.quiet_checks = 0
         check = self._loop.call_later(interval, look)
         try:
-            await asyncio.wait({dead, wire.closed}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({given_up, wire.closed}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             check.cancel()
         if wire.closed.done():
             return wire.closed.result() or ConnectionError("the server closed the connection")
-        return TimeoutError(f"no sign of life for {self._timing.liveness_timeout:g} s")
+        return given_up.result() or TimeoutError(f"no sign of life for {self._timing.liveness_timeout:g} s")
 
     def _up(self, wire: Wire) -> None:
         self.connected = True
         self.ready = wire.writable
+        self.retiring = None
         if self.generation > 1 or self.attempts:
             seconds = self._loop.time() - (self.down_since or self._loop.time())
             logger.info("%s link to %s restored after %.2f s", self._role.name, self._source.address, seconds)
@@ -273,16 +283,13 @@ class Link:
             logger.error("%s link: %s", self._role.name, refused)
         elif self.attempts == 1:
             logger.warning(
-                "%s link can't connect to %s, trying on: %s",
-                self._role.name,
-                self._source.address,
-                error,
+                "%s link can't connect to %s, trying on: %s", self._role.name, self._source.address, error
             )
         self.refusal = refused
         self.wake()
 
     def _writable(self, writable: bool) -> None:
-        self.ready = self.connected and writable
+        self.ready = self.connected and writable and self.retiring is None
         if self.ready:
             self.wake()
 
@@ -291,8 +298,3 @@ class Link:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-
-def as_connection_lost(error: Any, *, sent: bool) -> ConnectionLost:
-    """Return what a caller gets whose reply will not come."""
-    return ConnectionLost(str(error or "the connection was closed"), sent=sent)
