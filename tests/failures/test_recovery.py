@@ -253,11 +253,12 @@ async def test_a_subscriber_that_is_cut_off_for_being_slow_gets_everything(
         async with aclosing(backend.events()) as events:
             socket = backend._enter().session.pushes._wire._transport.get_extra_info("socket")
             socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 64 * 1024)  # else the kernel takes it all
+            publisher = streams._enter().session.publisher
             # Its loop stands still while 12 MB are pushed to it, in pieces that the server copies for it.
             await streams.publish(b"-1", ["room"])
             await take(events, 1)
             for n in range(900):
-                command, _ = streams._publish_command(b"%d" % n + b" " * 14_000, ["room"])
+                command = streams._publish_command(b"%d" % n + b" " * 14_000, ["room"], publisher)
                 server.command(*(p.decode() if isinstance(p, bytes) else str(p) for p in command))
             got = await take(events, 900)
             assert numbers(got) == list(range(900))

@@ -18,7 +18,6 @@ from gapless._core.subscription import Subscription
 from gapless._core.throttle import Throttle
 from gapless._redis.client import ConnectionSource
 from gapless._redis.identity import COMMANDS, Identity
-from gapless._redis.link import ConnectionLost
 from gapless._redis.pushes import PushLink, pack
 from gapless._redis.repairs import Repairs
 from gapless._redis.timing import Timing
@@ -91,7 +90,7 @@ class FramedPushLink(PushLink):
     def lost(self, error: Exception | None) -> None:
         greeting, self._greeting = self._greeting, None
         if greeting is not None and not greeting.done():
-            greeting.set_exception(ConnectionLost(str(error or "the connection was closed"), sent=True))
+            greeting.set_exception(ConnectionError(str(error or "the connection was closed")))
         super().lost(error)
 
     async def _ask_identity(self, wire: Wire) -> Identity:

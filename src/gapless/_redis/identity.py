@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from gapless._redis.peer import tag_of
+
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("INFO", "server"),
     ("INFO", "replication"),
@@ -49,7 +51,7 @@ class Identity:
     @property
     def tag(self) -> bytes:
         """The server's short name, as entries carry it; empty if unknown."""
-        return tag_of(self.run_id) or b""
+        return tag_of(self.run_id)
 
     def may_have_lost(self, now: Identity, *, durable: bool | None) -> bool:
         """Return whether acknowledged events may be missing on the server that is there `now`.
@@ -61,25 +63,12 @@ class Identity:
         return not (self.durable and now.durable if durable is None else durable)
 
 
-def tag_of(run_id: str | None) -> bytes | None:
-    """Return the short name of a server: 12 hexadecimal digits of its run_id."""
-    return None if run_id is None else run_id[:12].encode()
-
-
 def server_of(fields: list[bytes]) -> bytes | None:
     """Return which server appended an entry, from its fields; None if it does not say.
 
-    The field `by` is "<server>.<publish>": the publisher's connection knows whom it leads to.
+    The publisher says it, whose connection knows whom it leads to.
     """
-    for index in range(4, len(fields) - 1, 2):
-        if fields[index] == b"by":
-            return fields[index + 1].partition(b".")[0] or None
-    return None
-
-
-def run_id_of(info: Any) -> str | None:
-    """Return the run_id in a reply to INFO server, None if it does not have one."""
-    return _fields(info).get("run_id")
+    return fields[7] or None if len(fields) == 8 and fields[6] == b"server" else None
 
 
 def _fields(info: Any) -> dict[str, str]:

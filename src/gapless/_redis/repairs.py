@@ -18,11 +18,10 @@ from gapless._core.entries import Entries, Entry, Kept, Push
 from gapless._core.recovery import LOOK_CHANNELS, Look, Page, Read, Recovery
 from gapless._core.subscription import Subscription
 from gapless._redis import errors, scripts
-from gapless._redis.commands import Command, CommandLink
+from gapless._redis.commands import Command, CommandLink, ConnectionLost
 from gapless._redis.errors import ReplyError
 from gapless._redis.identity import server_of
 from gapless._redis.keys import Keys
-from gapless._redis.link import ConnectionLost
 from gapless.errors import BackendError
 
 logger = logging.getLogger("gapless")
@@ -165,7 +164,9 @@ class Repairs:
         elif isinstance(read, Look):
             self._hand_on(self.recovery.looked(read, future.result(), int(time.time() * 1000)))
         else:
-            self._hand_on(self.recovery.paged(read, _entries(future.result(), self._commands.server)))
+            self._hand_on(
+                self.recovery.paged(read, _entries(future.result(), self._commands.peer.tag or None))
+            )
         self._after_read()
 
     def _failed(self, read: Read, error: BaseException) -> None:

@@ -7,16 +7,17 @@ from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from gapless._core.event import Event, Gap
 from gapless._core.names import check_channels
 from gapless._core.throttle import Throttle
 from gapless._redis.client import ConnectionSource
-from gapless._redis.commands import Command
+from gapless._redis.commands import Command, ConnectionLost
 from gapless._redis.errors import ReplyError
 from gapless._redis.keys import Keys
-from gapless._redis.link import ConnectionLost
+from gapless._redis.publisher import Publish, Publisher
 from gapless._redis.scripts import Script
 from gapless._redis.session import Session, Streams
 from gapless._redis.timing import Timing
@@ -218,19 +219,22 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         try:
             names = check_channels(channels)
             if names:
-                command, script = self._publish_command(arguments.check_payload(data), names)
+                data = arguments.check_payload(data)
                 current = self._current
                 if current is None or current.loop is not get_running_loop():
                     current = self._enter()
                 session = current.session
+                command = self._publish_command(data, names, session.publisher)
                 if session.commands.link.ready:
                     # The hot path, without the coroutine that knows what to do when something fails.
+                    sent_at = monotonic()
                     try:
                         await session.commands.send(command)
-                        return
                     except (ReplyError, ConnectionLost) as error:
-                        command = session.repeatable(command, names, script, error)
-                await session.publish(command, names, script=script, impatient=in_litestar_worker)
+                        publish = self._slow_publish(command, names, sent_at)
+                        await session.publisher.publish(publish, error)
+                else:
+                    await session.publisher.publish(self._slow_publish(command, names))
         except Exception as error:
             if not in_litestar_worker():
                 raise
@@ -255,8 +259,12 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         return Stream(self._delivery, events)
 
     @abstractmethod
-    def _publish_command(self, data: bytes, names: list[str]) -> tuple[Command, Script | None]:
-        """Return the command that publishes to at least one channel, and the script that it runs."""
+    def _publish_command(self, data: bytes, names: list[str], publisher: Publisher) -> Command:
+        """Return the command that publishes to at least one channel."""
+
+    @abstractmethod
+    def _slow_publish(self, command: Command, names: list[str], sent_at: float = 0.0) -> Publish:
+        """Return what the slow path has to know of a command of `_publish_command()`."""
 
     def _delivery(self) -> Delivery:
         return self._enter().delivery
@@ -279,6 +287,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
                 streams=self._streams,
                 deliver=delivery.put,
                 max_outbox_bytes=self._max_outbox_bytes,
+                impatient=in_litestar_worker,
             )
             current = self._loops[loop] = _InLoop(loop, session, delivery)
         self._current = current

@@ -13,6 +13,8 @@ from gapless._core.history import check_id, resume
 from gapless._core.names import check_channels
 from gapless._redis import scripts
 from gapless._redis.commands import Command
+from gapless._redis.lost_publishes import FIND, Trace
+from gapless._redis.publisher import Publish, Publisher
 from gapless._redis.repairs import READ
 from gapless._redis.session import Streams
 from gapless.backends import arguments
@@ -31,8 +33,9 @@ FLUSH_BATCH = 500
 class RedisChannelsStreamBackend(RedisChannelsBackend):
     """Redis channels backend, streams.
 
-    Every event is appended to the stream ``{key_prefix}_{channel}`` (entry fields ``data`` and
-    ``channel``) and pushed to subscribers in one atomic script.
+    Every event is appended to the stream ``{key_prefix}_{channel}`` (entry fields ``data``, ``channel``,
+    ``by``, the unique id of the publish, and ``server``, who appended it) and pushed to subscribers in one
+    atomic script.
 
     Args:
         history: Amount of messages to keep, at least 0. This will set a MAXLEN to the streams. 0 keeps
@@ -55,6 +58,9 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             every event that was acknowledged. If not, a restart is a Gap of reason ``restart`` on each
             channel. None: the server is asked; a primary without replicas that has ``appendonly yes``
             and ``appendfsync always`` counts as durable.
+        max_push_bytes: Larger payloads are pushed by reference, at least 1: subscribers read them from the
+            stream, so that they don't fill the buffer that the server keeps for each subscriber. Without a
+            history everything is pushed whole.
 
     The other keywords, the bounds of every wait and queue, are those of `RedisChannelsBackend`.
 
@@ -62,7 +68,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         ConfigurationError: An argument is out of range or of the wrong kind.
     """
 
-    _scripts = (_PUBLISH, READ)
+    _scripts = (_PUBLISH, READ, FIND)
 
     def __init__(
         self,
@@ -76,6 +82,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         resume_ttl: int | timedelta = timedelta(hours=24),
         sweep_interval: float = 5.0,
         durable: bool | None = None,
+        max_push_bytes: int = 64 * 1024,
         **bounds: Unpack[Bounds],
     ) -> None:
         super().__init__(
@@ -85,6 +92,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             **bounds,
         )
         arguments.check_at_least(0, history=history)
+        arguments.check_at_least(1, max_push_bytes=max_push_bytes)
         self._history = history
         # MAXLEN ~ 0 would keep the entries of a whole node.
         operator = "~" if cap_streams_approximate and history else "="
@@ -93,7 +101,10 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         arguments.check_seconds(sweep_interval=sweep_interval)
         if durable is not None and not isinstance(durable, bool):
             raise ConfigurationError(f"durable: expected True, False or None, got {durable!r}")
-        self._script_options = (operator, history, "" if ttl is None else ttl, resume_ttl_ms)
+        # Without a history there is nothing to read, so everything has to be pushed.
+        pushed = max_push_bytes if history else arguments.MAX_PAYLOAD_BYTES
+        self._script_options = (operator, history, "" if ttl is None else ttl, resume_ttl_ms, pushed)
+        self._keeps_seconds = min(ttl or resume_ttl_ms, resume_ttl_ms) / 1000
         self._streams = Streams(self._keys, Kept(history, ttl), resume_ttl_ms, sweep_interval, durable)
 
     async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
@@ -222,22 +233,33 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
     async def _request(self, *command: str | bytes | int) -> Any:
         return await self._enter().session.request(*command)
 
-    def _publish_command(self, data: bytes, names: list[str]) -> tuple[Command, scripts.Script | None]:
+    def _publish_command(self, data: bytes, names: list[str], publisher: Publisher) -> Command:
         keys = self._keys
+        by = f"{publisher.nonce}{next(publisher.serials):x}"
+        server = publisher.commands.peer.tag
         if len(names) == 1:
             stream = keys.stream(names[0])
-            command: Command = (
+            return (
                 "EVALSHA", _PUBLISH.sha, 2, stream, keys.last(stream),
-                data, *self._script_options, names[0],
+                data, *self._script_options, by, server, names[0],
             )  # fmt: skip
-            return command, _PUBLISH
         pairs: list[str] = []
         for stream in map(keys.stream, names):
             pairs += (stream, keys.last(stream))
-        return (
-            ("EVALSHA", _PUBLISH.sha, len(pairs), *pairs, data, *self._script_options, *names),
-            _PUBLISH,
-        )
+        return ("EVALSHA", _PUBLISH.sha, len(pairs), *pairs, data, *self._script_options, by, server, *names)
+
+    def _slow_publish(self, command: Command, names: list[str], sent_at: float = 0.0) -> Publish:
+        trace = None
+        if self._history:
+            first, last = (self._keys.stream(name) for name in (names[0], names[-1]))
+            trace = Trace(
+                by=str(command[-2 - len(names)]),
+                first=(first, self._keys.last(first)),
+                last=(last, self._keys.last(last)),
+                history=self._history,
+                keeps_seconds=self._keeps_seconds,
+            )
+        return Publish(command, names, _PUBLISH, trace, sent_at, server_at=-1 - len(names))
 
 
 def _events(channel: str, entries: Iterable[Any]) -> list[Event]:
