@@ -90,12 +90,18 @@ class Connection:
             writer.transport.abort()
 
     def silence(self) -> None:
-        """Let it die without a FIN: nothing is forwarded any more, and neither end hears of the other's close.
+        """Let it die without a FIN: nothing is forwarded, and neither end hears of the other's close.
 
         What a cable that was pulled looks like, or a firewall that forgot the connection. There is no way
         back; `cut()` ends it.
         """
         self.silent = True
+
+    def heal(self) -> None:
+        """Take back what is set in both directions, and the drops that have not happened."""
+        self.to_server.heal()
+        self.to_client.heal()
+        self._drops.clear()
 
     def drop_next_reply(self, *, then_cut: bool = False) -> None:
         """Swallow exactly the next reply, and forward what follows. Repeated calls add up.

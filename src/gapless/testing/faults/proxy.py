@@ -101,8 +101,7 @@ class Proxy:
         for flow in (self.to_server, self.to_client):
             flow.heal()
         for connection in self.connections:
-            connection.to_server.heal()
-            connection.to_client.heal()
+            connection.heal()
         self.cut(lambda connection: connection.silent)
 
     async def start(self) -> None:
