@@ -324,13 +324,13 @@ async def test_a_connection_lost_while_shaking_hands_is_noticed_at_once(
         cuts: list[None] = []
 
         def cut() -> None:
-            proxy.swallow_replies = False
+            proxy.to_client.discarding = False
             proxy.cut()
 
         async def cut_first(self: Any) -> None:
             if not cuts:
                 cuts.append(None)
-                proxy.swallow_replies = True
+                proxy.to_client.discarding = True
                 asyncio.get_running_loop().call_later(0.1, cut)
             await original(self)
 
@@ -357,7 +357,7 @@ async def test_a_foreign_frame_does_not_break_the_link(make_backend: MakeBackend
 async def test_the_list_of_channels_may_change_while_a_publish_waits(kind: str, server: Server) -> None:
     async with behind_proxy(kind, server) as (backend, proxy):
         await backend.publish(b"0", ["a"])
-        proxy.swallow_replies = True
+        proxy.to_client.discarding = True
         names = ["a"]
         call = asyncio.ensure_future(backend.publish(b"1", names))
         await asyncio.sleep(0.05)
@@ -366,7 +366,7 @@ async def test_the_list_of_channels_may_change_while_a_publish_waits(kind: str, 
         with pytest.raises(PublishUncertain) as caught:
             await call
         assert caught.value.channels == ("a",)
-        proxy.swallow_replies = False
+        proxy.to_client.discarding = False
 
 
 @pytest.mark.parametrize("kind", ["streams"])

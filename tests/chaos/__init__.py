@@ -1,0 +1,1 @@
+"""Random faults on a running system, and a verdict on what its consumers saw. `make chaos`."""

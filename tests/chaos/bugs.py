@@ -1,0 +1,45 @@
+"""Bugs to plant in a consumer, so that the checker can be seen to find them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from gapless import Event, Gap
+from gapless._redis import pushes
+
+BUGS = ("skip-verify", "duplicate", "swallow-gap")
+# One event in so many is delivered twice.
+DUPLICATE_EVERY = 20
+
+
+def plant(bug: str | None) -> None:
+    """Plant a bug that lies inside the backend."""
+    if bug == "skip-verify":
+        skip_verify()
+
+
+def skip_verify() -> None:
+    """Take every frame as the next one, whatever entry it follows.
+
+    The one place that knows how the Streams backend finds holes: adapt it when that changes.
+    """
+
+    def accept(self: Any, subscription: Any, message: bytes, items: list[Any]) -> bool:
+        return pushes.FRAME.match(message) is not None
+
+    pushes.FramedPushLink._begins = accept  # type: ignore[method-assign]
+
+
+async def spoil(
+    bug: str | None, events: AsyncGenerator[Event | Gap, None]
+) -> AsyncGenerator[Event | Gap, None]:
+    """Yield what a backend with the bug would yield."""
+    count = 0
+    async for item in events:
+        if bug == "swallow-gap" and isinstance(item, Gap):
+            continue
+        yield item
+        count += isinstance(item, Event)
+        if bug == "duplicate" and isinstance(item, Event) and count % DUPLICATE_EVERY == 0:
+            yield item

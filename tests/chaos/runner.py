@@ -1,0 +1,118 @@
+"""One round: a system, the faults of a schedule, and the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos.injector import Injector
+from tests.chaos.process import Worker
+from tests.chaos.schedule import Schedule
+from tests.chaos.system import System
+from tests.chaos.verdict import Verdict, Violation, judge, losses
+
+# Every wait of the backend has ended long before, see worker.BOUNDS.
+SETTLE_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class Result:
+    """A round's schedule, what was done when, and the verdict."""
+
+    schedule: Schedule
+    timeline: list[str] = field(default_factory=list)
+    verdict: Verdict = field(default_factory=Verdict)
+
+
+async def run_round(
+    schedule: Schedule, *, bug: str | None = None, say: Callable[[str], None] = lambda line: None
+) -> Result:
+    """Run a schedule and judge what the consumers saw.
+
+    Args:
+        schedule: The faults, and how many workers there are.
+        bug: One of bugs.BUGS, planted in every consumer.
+        say: Gets each line of the timeline at once.
+    """
+    result = Result(schedule)
+
+    def log(line: str) -> None:
+        result.timeline.append(line)
+        say(line)
+
+    with tempfile.TemporaryDirectory(prefix="gapless-chaos-") as folder:
+        system = System(schedule, Path(folder), bug)
+        extra: list[Violation] = []
+        try:
+            await system.start()
+            extra += await _disturb_and_settle(system, schedule, log)
+        except (EOFError, TimeoutError) as error:
+            extra.append(Violation("worker", "a worker", "any", str(error) or "no answer in time"))
+        finally:
+            # Shielded: Ctrl-C must leave no process behind.
+            problems = await asyncio.shield(asyncio.ensure_future(system.stop()))
+        result.verdict = judge(system.history(), schedule.allowed_needless_gaps())
+        extra += [Violation("worker", name, "any", text) for name, text in problems.items()]
+        result.verdict.violations += extra
+    return result
+
+
+async def _disturb_and_settle(
+    system: System, schedule: Schedule, log: Callable[[str], None]
+) -> list[Violation]:
+    """Publish under faults; then see that everything comes out, first by itself, then with one more event."""
+    started = time.monotonic()
+    for producer in system.producers:
+        producer.ask(do="publish")
+    faults = asyncio.ensure_future(Injector(system, log).run(schedule.faults))
+    try:
+        await asyncio.sleep(schedule.seconds)
+        # Faults that began late outlast the producers: what they cost shows at the end of a channel.
+        await faults
+    finally:
+        faults.cancel()
+        await asyncio.gather(faults, return_exceptions=True)
+    system.heal()
+    await _ask_all(system.producers, "pause")
+    log(f"{time.monotonic() - started:6.2f} s  the faults are over, nothing is published any more")
+    left = await _settle(system)
+    found = [
+        Violation("tail", v.consumer, v.channel, f"{SETTLE_SECONDS:g} s later still: {v.text}") for v in left
+    ]
+    marks = [mark for answer in await _ask_all(system.producers, "finish") for mark in answer["finished"]]
+    log(f"{time.monotonic() - started:6.2f} s  one more event on every channel")
+    for consumer in system.consumers:
+        consumer.ask(do="expect", payloads=marks)
+    for consumer in system.consumers:
+        try:
+            await consumer.answer(SETTLE_SECONDS)
+        except TimeoutError:
+            found.append(_deaf(system, consumer, marks))
+    log(f"{time.monotonic() - started:6.2f} s  the end")
+    return found
+
+
+async def _ask_all(workers: list[Worker], request: str) -> list[dict[str, list[str]]]:
+    for worker in workers:
+        worker.ask(do=request)
+    return [await worker.answer(SETTLE_SECONDS) for worker in workers]
+
+
+async def _settle(system: System) -> list[Violation]:
+    """Return when no loss is left, or the losses that are left after SETTLE_SECONDS."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while left := losses(system.history()):
+        if time.monotonic() > end:
+            return left
+        await asyncio.sleep(0.25)
+    return []
+
+
+def _deaf(system: System, consumer: Worker, marks: list[str]) -> Violation:
+    items = next(c.items for c in system.history().consumers if c.name == consumer.name)
+    missing = sorted(set(marks) - {item.payload for item in items})
+    return Violation("deaf", consumer.name, "any", f"not received within {SETTLE_SECONDS:g} s: {missing}")

@@ -1,0 +1,191 @@
+"""Whether a history is what gapless promises. Pure.
+
+Each consumer's stream of a channel is judged by what is known of the real order: if one publish had ended
+before another began, its event comes first.
+
+- order: no event comes after one whose publish began when its own had ended. Only acknowledged publishes count.
+- duplicate: no payload comes twice; every publish has its own.
+- phantom: nothing is received that was never published, or whose publish has failed for certain.
+- loss: an acknowledged event that was not received has a Gap in its place: after the last event that surely came
+  before it, and before the first that surely came after it.
+- cry-wolf: a Gap in whose place nothing is missing is counted; there may be one per channel for each fault that
+  may leave the consumer in doubt.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from tests.chaos.history import Consumer, History, Item, Publish
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    kind: str
+    consumer: str
+    channel: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.consumer} on {self.channel}: {self.text}"
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What is wrong, and figures: publishes by outcome, events, gaps, missed events, gaps without a loss."""
+
+    violations: list[Violation] = field(default_factory=list)
+    published: Counter[str] = field(default_factory=Counter)
+    received: int = 0
+    missed: int = 0
+    gaps: Counter[str] = field(default_factory=Counter)
+    needless_gaps: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def kinds(self) -> set[str]:
+        return {violation.kind for violation in self.violations}
+
+
+def judge(history: History, allowed_needless_gaps: Mapping[str, int]) -> Verdict:
+    """Judge every consumer's stream of every channel.
+
+    Args:
+        history: What was recorded.
+        allowed_needless_gaps: By consumer, for each channel; none is allowed to a consumer that is not in it.
+    """
+    verdict = Verdict(published=Counter(publish.outcome for publish in history.publishes))
+    channels = sorted({publish.channel for publish in history.publishes})
+    known = {publish.payload: publish for publish in history.publishes}
+    for consumer in history.consumers:
+        for item in consumer.items:
+            if item.channel not in channels:
+                verdict.violations.append(
+                    Violation("phantom", consumer.name, item.channel, f"nothing was published there: {item}")
+                )
+        for channel in channels:
+            _Stream(consumer, channel, known).judge(verdict, allowed_needless_gaps.get(consumer.name, 0))
+    return verdict
+
+
+def losses(history: History) -> list[Violation]:
+    """Return the losses alone: what is asked again and again while a system settles."""
+    return [violation for violation in judge(history, {}).violations if violation.kind == "loss"]
+
+
+class _Stream:
+    """What one consumer got of one channel."""
+
+    def __init__(self, consumer: Consumer, channel: str, known: Mapping[str, Publish]) -> None:
+        self.consumer = consumer
+        self.channel = channel
+        self.known = known
+        self.items = [item for item in consumer.items if item.channel == channel]
+        self.gaps = [position for position, item in enumerate(self.items) if item.reason]
+        self.places: dict[str, int] = {}
+        for position, item in enumerate(self.items):
+            if not item.reason:
+                self.places.setdefault(item.payload, position)
+        self._index_times()
+
+    def judge(self, verdict: Verdict, allowed: int) -> None:
+        verdict.received += len(self.places)
+        verdict.gaps.update(self.items[position].reason for position in self.gaps)
+        verdict.violations += self._violations()
+        missing = [
+            publish
+            for publish in self.known.values()
+            if publish.channel == self.channel
+            and publish.began > self.consumer.subscribed
+            and publish.payload not in self.places
+        ]
+        holes = [self._hole(publish) for publish in missing if publish.outcome != "failed"]
+        lost = [publish for publish in missing if publish.outcome == "acknowledged"]
+        verdict.missed += len(lost)
+        verdict.violations += self._losses(lost)
+        needless = [
+            self.items[gap] for gap in self.gaps if not any(before < gap < behind for before, behind in holes)
+        ]
+        verdict.needless_gaps.update(item.reason for item in needless)
+        if len(needless) > allowed:
+            reasons = dict(Counter(item.reason for item in needless))
+            verdict.violations.append(
+                self._violation(
+                    "cry-wolf", f"{len(needless)} gaps without a loss, {allowed} allowed: {reasons}"
+                )
+            )
+
+    def _violations(self) -> Iterator[Violation]:
+        seen: set[str] = set()
+        latest: Publish | None = None
+        for item in self.items:
+            if item.reason:
+                continue
+            publish = self.known.get(item.payload)
+            if publish is None or publish.channel != self.channel:
+                yield self._violation("phantom", f"{item.payload!r} was not published there")
+                continue
+            if item.payload in seen:
+                yield self._violation("duplicate", f"{item.payload} (id {item.id})")
+                continue
+            seen.add(item.payload)
+            if publish.outcome == "failed":
+                yield self._violation("phantom", f"{item.payload} came, but publish raised {publish.error}")
+            elif publish.outcome == "acknowledged":
+                if latest is not None and publish.ended < latest.began:
+                    yield self._violation("order", f"{item.payload} came after {latest.payload}")
+                if latest is None or publish.began > latest.began:
+                    latest = publish
+
+    def _losses(self, lost: list[Publish]) -> Iterator[Violation]:
+        """Yield one violation for each run of lost events between the same two that were received."""
+        runs: dict[tuple[int, int], list[Publish]] = {}
+        for publish in lost:
+            before, behind = self._hole(publish)
+            nearest = bisect_right(self.gaps, before)
+            if nearest == len(self.gaps) or self.gaps[nearest] >= behind:
+                runs.setdefault((before, behind), []).append(publish)
+        for (before, behind), publishes in runs.items():
+            names = ", ".join(publish.payload for publish in publishes[:3])
+            yield self._violation(
+                "loss",
+                f"{len(publishes)} acknowledged events and no Gap between {self._name(before)} and "
+                f"{self._name(behind)}: {names}{', ...' if len(publishes) > 3 else ''}",
+            )
+
+    def _index_times(self) -> None:
+        """Prepare to find the neighbours of an event in the stream by the times of its publish."""
+        received = [
+            (self.known[payload], position)
+            for payload, position in self.places.items()
+            if payload in self.known
+        ]
+        ended = sorted((p.ended, position) for p, position in received if p.outcome == "acknowledged")
+        self._ended = [time for time, _ in ended]
+        self._last_before = list(accumulate((position for _, position in ended), max, initial=-1))
+        began = sorted((p.began, position) for p, position in received)
+        self._began = [time for time, _ in began]
+        behind = accumulate((position for _, position in reversed(began)), min, initial=len(self.items))
+        self._first_behind = list(behind)[::-1]
+
+    def _hole(self, publish: Publish) -> tuple[int, int]:
+        """Return the positions between which its event belongs, both excluded."""
+        before = self._last_before[bisect_left(self._ended, publish.began)]
+        if publish.outcome == "uncertain":
+            return before, len(self.items)
+        return before, self._first_behind[bisect_right(self._began, publish.ended)]
+
+    def _name(self, position: int) -> str:
+        if position < 0:
+            return "the beginning"
+        return "the end" if position >= len(self.items) else _short(self.items[position])
+
+    def _violation(self, kind: str, text: str) -> Violation:
+        return Violation(kind, self.consumer.name, self.channel, text)
+
+
+def _short(item: Item) -> str:
+    return f"{item.payload} (id {item.id})"

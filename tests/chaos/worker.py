@@ -1,0 +1,68 @@
+"""What producers and consumers have in common: arguments, a backend, and a line to the parent.
+
+Requests come as JSON lines on stdin, answers go as JSON lines to stdout. A worker whose stdin ends, ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+
+from gapless import RedisChannelsStreamBackend
+
+KEY_PREFIX = "CHAOS"
+HISTORY = 10_000
+# Short, so that a round of some seconds sees every bound reached.
+LIVENESS_SECONDS = 2.0
+BOUNDS: dict[str, Any] = {
+    "publish_timeout": 2.0,
+    "liveness_timeout": LIVENESS_SECONDS,
+    "connect_timeout": 1.0,
+    "subscribe_timeout": 20.0,
+}
+
+
+def stream_of(channel: str) -> str:
+    """Return the stream's key, which is also the channel of its pushes."""
+    return f"{KEY_PREFIX}_{channel}"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--channels", nargs="+", required=True)
+    parser.add_argument("--record", type=Path, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--bug")
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    return parser.parse_args()
+
+
+def make_backend(port: int) -> RedisChannelsStreamBackend:
+    return RedisChannelsStreamBackend(
+        HISTORY, redis=Redis(host="127.0.0.1", port=port), key_prefix=KEY_PREFIX, **BOUNDS
+    )
+
+
+def answer(**fields: Any) -> None:
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
+
+
+async def requests() -> AsyncIterator[dict[str, Any]]:
+    """Yield what the parent asks for, until it asks no more."""
+    reader = asyncio.StreamReader(limit=2**24)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    while line := await reader.readline():
+        yield json.loads(line)
