@@ -48,7 +48,7 @@ PASSING_CODES = PASSING | {"BUSY"}
 PERMISSION_REMEDY = (
     "the ACL user needs '~<key_prefix>*' (keys), '&<key_prefix>*' (channels) and "
     "+@connection +@pubsub +evalsha +eval +script|load +info, and for streams also "
-    "+@stream +@keyspace +set +get"
+    "+@stream +@keyspace +set +get +mget +time"
 )
 
 MINIMUM_VERSION = (6, 2)

@@ -4,8 +4,8 @@
 -- ARGV  1 id from which on to look: none of the publishes can have got a smaller one
 --       2 look at no more entries than this
 --       3... unique ids of the publishes, as in the field "by" that publish_stream.lua adds
--- Returns the unique ids that were found, 1 if all entries were looked at, ids of the oldest entry and of the
--- last event ("" if there is none), number of entries now, and of all that this stream ever got (-1 before Redis 7).
+-- Returns the unique ids that were found, 1 if all entries were looked at, and the ids of the oldest entry and
+-- of the last event ("" if there is none).
 
 -- Payloads pass through the memory of this script, so it takes a few at a time.
 local BATCH = 16
@@ -33,15 +33,5 @@ while left > 0 and complete == 0 and looked < tonumber(ARGV[2]) do
   end
 end
 
-local oldest, length, added = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1], 0, -1
-if oldest then
-  local facts = redis.call('XINFO', 'STREAM', KEYS[1])
-  for i = 1, #facts, 2 do
-    if facts[i] == 'length' then
-      length = facts[i + 1]
-    elseif facts[i] == 'entries-added' then
-      added = facts[i + 1]
-    end
-  end
-end
-return {found, complete, oldest and oldest[1] or '', redis.call('GET', KEYS[2]) or '', length, added}
+local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+return {found, complete, oldest and oldest[1] or '', redis.call('GET', KEYS[2]) or ''}

@@ -11,7 +11,6 @@ import asyncio
 import random
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
-from time import monotonic
 
 from gapless._core.absence import Findings, doubt
 from gapless._core.backoff import Backoff
@@ -42,15 +41,11 @@ class Trace:
     Attributes:
         by: Unique id, in each of its entries.
         first, last: Keys of the streams that get its first and its last entry: stream and last id.
-        history: Entries that such a stream keeps at least.
-        keeps_seconds: How long stream and last id live at least.
     """
 
     by: str
     first: StreamKeys
     last: StreamKeys
-    history: int
-    keeps_seconds: float
 
 
 class Unknown(Exception):
@@ -183,9 +178,9 @@ class LostPublishes:
             some = streams[start : start + AT_ONCE]
             answers = (self._look(keys, since_ms[keys], wanted[keys][0]) for keys in some)
             looks.update(zip(some, await _all(answers), strict=True))
-        for outcome, (trace, sent_at) in batch.lost.items():
+        for outcome, (trace, _) in batch.lost.items():
             if not outcome.done():
-                outcome.set_result(_judge(trace, looks, since_ms[trace.first], sent_at, alive))
+                outcome.set_result(_judge(trace, looks, since_ms[trace.first], alive))
 
     async def _disarm(self, peer: Peer, now: Peer) -> str | None:
         """End the lost connection for the server as well, so that nothing sent on it is executed any more.
@@ -212,7 +207,7 @@ class LostPublishes:
     async def _look(self, keys: StreamKeys, since_ms: int, bys: set[str]) -> _Look:
         call: Command = (2, *keys, max(0, since_ms), MOST_ENTRIES, *bys)
         try:
-            found, complete, oldest_id, last_id, length, added = await run(FIND, call, self._commands.send)
+            found, complete, oldest_id, last_id = await run(FIND, call, self._commands.send)
         except ReplyError as error:
             if errors.error_code(str(error)) in errors.PASSING:
                 raise
@@ -221,14 +216,10 @@ class LostPublishes:
             complete=bool(complete),
             oldest_id=oldest_id.decode() or None,
             last_id=last_id.decode() or None,
-            length=length,
-            added=added if added >= 0 else None,
         )
 
 
-def _judge(
-    trace: Trace, looks: dict[StreamKeys, _Look], since_ms: int, sent_at: float, alive: str | None
-) -> bool | str:
+def _judge(trace: Trace, looks: dict[StreamKeys, _Look], since_ms: int, alive: str | None) -> bool | str:
     """Return whether a publish was executed, or why that can't be known."""
     # The script writes one stream after the other: it came to its end if the last one is written, and has not
     # begun if the first one is not.
@@ -239,8 +230,7 @@ def _judge(
         return "the first channel has it, and in the last one it was not found"
     if isinstance(findings, str):
         return findings
-    expired = monotonic() - sent_at >= trace.keeps_seconds
-    return alive or doubt(findings, since_ms=since_ms, history=trace.history, expired=expired) or False
+    return alive or doubt(findings, since_ms=since_ms) or False
 
 
 async def _all(looks: Iterable[Awaitable[_Look]]) -> list[_Look]:

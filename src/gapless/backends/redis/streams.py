@@ -57,7 +57,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         durable: Whether a restart of the server, or the server that takes over from it, is known to have
             every event that was acknowledged. If not, a restart is a Gap of reason ``restart`` on each
             channel. None: the server is asked; a primary without replicas that has ``appendonly yes``
-            and ``appendfsync always`` counts as durable.
+            and ``appendfsync always`` counts as durable. Say False where backups may be restored.
         max_push_bytes: Larger payloads are pushed by reference, at least 1: subscribers read them from the
             stream, so that they don't fill the buffer that the server keeps for each subscriber. Without a
             history everything is pushed whole.
@@ -104,7 +104,6 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         # Without a history there is nothing to read, so everything has to be pushed.
         pushed = max_push_bytes if history else arguments.MAX_PAYLOAD_BYTES
         self._script_options = (operator, history, "" if ttl is None else ttl, resume_ttl_ms, pushed)
-        self._keeps_seconds = min(ttl or resume_ttl_ms, resume_ttl_ms) / 1000
         self._streams = Streams(self._keys, Kept(history, ttl), resume_ttl_ms, sweep_interval, durable)
 
     async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
@@ -256,8 +255,6 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
                 by=str(command[-2 - len(names)]),
                 first=(first, self._keys.last(first)),
                 last=(last, self._keys.last(last)),
-                history=self._history,
-                keeps_seconds=self._keeps_seconds,
             )
         return Publish(command, names, _PUBLISH, trace, sent_at, server_at=-1 - len(names))
 
