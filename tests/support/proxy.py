@@ -14,6 +14,8 @@ class Proxy:
         stalled: While true, nothing is forwarded in either direction, and nothing is closed.
         refusing: While true, new connections are closed at once.
         swallow_replies: Bytes from the server are read and thrown away.
+        swallow_commands: Bytes for the server are read and thrown away.
+        holding: Bytes for the server are kept, and reach it at `release()`, though the client be cut off.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -26,6 +28,10 @@ class Proxy:
         self.accepted = 0
         self.refusing = False
         self.swallow_replies = False
+        self.swallow_commands = False
+        self.swallowed_bytes = 0
+        self.holding = False
+        self.held: list[tuple[asyncio.StreamWriter, bytes]] = []
         self.forwarded_bytes = 0
 
     @property
@@ -40,9 +46,18 @@ class Proxy:
         self._flowing.set()
 
     def cut(self) -> None:
-        """Close every connection."""
+        """Close every connection, but for the server's side of those for which something is held."""
         for writer in list(self._writers):
-            writer.transport.abort()
+            if not self._holds(writer):
+                writer.transport.abort()
+
+    def release(self) -> None:
+        """Let the server have what was held for it."""
+        for writer, data in self.held:
+            writer.write(data)
+
+    def _holds(self, writer: asyncio.StreamWriter) -> bool:
+        return any(held is writer for held, _ in self.held)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -53,6 +68,8 @@ class Proxy:
         self._server.close()
         self.flow()
         self.cut()
+        for writer, _ in self.held:
+            writer.transport.abort()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -78,7 +95,8 @@ class Proxy:
                     pump.cancel()
                 await asyncio.gather(*pumps, return_exceptions=True)
                 self._writers -= {writer, up_writer}
-                up_writer.transport.abort()
+                if not self._holds(up_writer):
+                    up_writer.transport.abort()
         except (OSError, asyncio.CancelledError):
             pass  # cancelled by __aexit__ alone; asyncio logs a server's task that ends cancelled
         finally:
@@ -88,7 +106,10 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, reply: bool) -> None:
         while data := await reader.read(65536):
             await self._flowing.wait()
-            if reply and self.swallow_replies:
+            if self.swallow_replies if reply else self.swallow_commands or self.holding:
+                self.swallowed_bytes += len(data)
+                if self.holding and not reply:
+                    self.held.append((writer, data))
                 continue
             self.forwarded_bytes += len(data)
             writer.write(data)
