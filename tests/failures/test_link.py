@@ -108,7 +108,11 @@ async def test_what_was_not_sent_is_sent_after_the_reconnect(server: Server, kin
             proxy.cut()
             await until(lambda: not link(backend).connected, "the loss to be noticed")
             await backend.publish(b"%d" % number, ["room"])
-            await until(lambda: push_link(backend).connected, "the subscriber link")
+            await until(
+                lambda number=number: push_link(backend).generation == number + 2,  # type: ignore[misc]
+                "the new subscriber link",
+            )
+            await until(lambda: backend._enter().session.subscriptions.live, "the resubscription")
             assert await delivers(backend)
         if kind == "streams":
             kept = [data for data in await backend.get_history("room") if data != b"mark"]
@@ -336,3 +340,17 @@ async def test_nothing_is_left_behind(server: Server, kind: str) -> None:
         await until(lambda: len(asyncio.all_tasks()) <= tasks + 6, "the proxy's tasks to end")
     gc.collect()
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_shutdown_while_a_lost_connection_closes_leaves_nothing_open(
+    server: Server, kind: str
+) -> None:
+    for turns in range(12):
+        async with behind_proxy(kind, server) as (backend, proxy):
+            await backend.on_startup()
+            proxy.cut()
+            while link(backend).connected:
+                await asyncio.sleep(0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+    gc.collect()  # warns of connections that are open
