@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -90,7 +90,7 @@ async def test_it_is_published_once(
 
 async def test_bytes_that_come_late_over_the_old_connection_are_not_executed(server: Server) -> None:
     async with behind(server) as (backend, proxy):
-        old = f"id={backend._enter().session.commands.peer.client_id} "
+        old = f"id={backend._enter().session.commands.client_id} "
         assert old in server.command("CLIENT", "LIST").decode()
         proxy.holding = True
         call = asyncio.ensure_future(backend.publish(b"1", ["room"]))
@@ -269,9 +269,6 @@ async def test_many_cuts_at_any_moment(server: Server) -> None:
             ours = [data for data in kept if data.startswith(b"%d-" % worker_number)]
             assert ours == [b"%d-%d" % (worker_number, number) for number in range(30)]
             assert ours == await backend.get_history(f"room{worker_number}")
-
-
-Setting = AbstractAsyncContextManager[tuple[RedisChannelsStreamBackend, Proxy]]
 
 
 async def lose_for_long(server: Server, backend: Any, proxy: Proxy) -> Publish:

@@ -10,6 +10,7 @@ class Proxy:
     """Forwards a loopback port to another; cuts, stalls and refuses connections.
 
     Attributes:
+        target_port: Where new connections are forwarded to.
         accepted: Connections accepted so far.
         stalled: While true, nothing is forwarded in either direction, and nothing is closed.
         refusing: While true, new connections are closed at once.
@@ -19,7 +20,7 @@ class Proxy:
     """
 
     def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
+        self.target_port = target_port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -82,7 +83,7 @@ class Proxy:
         try:
             if self.refusing:
                 return
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
             self._writers |= {writer, up_writer}
             pumps = [
                 asyncio.ensure_future(self._pump(reader, up_writer, reply=False)),
