@@ -239,7 +239,8 @@ async def test_a_thousand_at_once_take_few_commands(server: Server) -> None:
         proxy.cut()
         await asyncio.gather(executed, lost)
         spent: Counter[str] = command_calls(server) - before
-        assert spent["client|kill"] + spent["client"] <= 3  # Redis 6.2 counts every CLIENT as one
+        # Redis 6.2 counts all CLIENT commands as one, those of the handshakes included.
+        assert spent["client|kill"] == 1 or spent["client"] <= 6
         # Those that were not executed, and one look at each of the streams.
         assert spent["evalsha"] == 500 + 11
         kept = [*await backend.get_history("room")]

@@ -14,7 +14,7 @@ from gapless import BackendError, BackendUnavailable, RedisChannelsStreamBackend
 from tests.conftest import make_client, server_binary
 from tests.failures.test_link import link
 from tests.support.proxy import Proxy
-from tests.support.servers import Server
+from tests.support.servers import Server, free_port
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("wire")
@@ -123,7 +123,9 @@ async def cluster_down() -> AsyncIterator[tuple[Server, Ready]]:
     async def give_slots(server: Server) -> None:
         server.command("CLUSTER", "ADDSLOTS", *(str(slot) for slot in range(16384)))
 
-    with Server(server_binary(), "--cluster-enabled", "yes") as server:
+    # The nodes talk on a port 10,000 further up.
+    port = next(port for port in iter(free_port, 0) if port < 55_000)
+    with Server(server_binary(), "--cluster-enabled", "yes", port=port) as server:
         yield server, give_slots
 
 
@@ -158,7 +160,10 @@ async def test_a_server_that_loads_a_data_set(own_server: Server) -> None:
             own_server.command("EVAL", script, "0")
             # 20 ms for each key are 10 s. A server that loads looks at its clients after so many bytes.
             replica.command("CONFIG", "SET", "key-load-delay", "20000")
-            replica.command("CONFIG", "SET", "loading-process-events-interval-bytes", "1024")
+            try:
+                replica.command("CONFIG", "SET", "loading-process-events-interval-bytes", "1024")
+            except RuntimeError:
+                pytest.skip("Redis 6.2 looks at its clients after 2 MB only")
             replica.command("REPLICAOF", "127.0.0.1", str(own_server.port))
             await until(lambda: b"loading:1" in replica.command("INFO", "persistence"), "the loading")
             publish = asyncio.ensure_future(backend.publish(b"1", ["room"]))
