@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -249,7 +249,8 @@ async def test_a_thousand_at_once_take_few_commands(server: Server) -> None:
         proxy.cut()
         await asyncio.gather(executed, lost)
         spent: Counter[str] = command_calls(server) - before
-        assert spent["client|kill"] + spent["client"] <= 3  # Redis 6.2 counts every CLIENT as one
+        # Redis 6.2 counts all CLIENT commands as one, those of the handshakes included.
+        assert spent["client|kill"] == 1 or spent["client"] <= 6
         # Those that were not executed, and one look at each of the streams.
         assert spent["evalsha"] == 500 + 11
         kept = [*await backend.get_history("room")]
@@ -281,9 +282,6 @@ async def test_many_cuts_at_any_moment(server: Server) -> None:
             ours = [data for data in kept if data.startswith(b"%d-" % worker_number)]
             assert ours == [b"%d-%d" % (worker_number, number) for number in range(30)]
             assert [b"first", *ours] == await backend.get_history(f"room{worker_number}")
-
-
-Setting = AbstractAsyncContextManager[tuple[RedisChannelsStreamBackend, Proxy]]
 
 
 async def lose_for_long(server: Server, backend: Any, proxy: Proxy) -> Publish:

@@ -13,6 +13,7 @@ class HoldingProxy:
     """Forwards a loopback port to another; cuts, stalls and refuses connections.
 
     Attributes:
+        target_port: Where new connections are forwarded to.
         accepted: Connections accepted so far.
         stalled: While true, nothing is forwarded in either direction, and nothing is closed.
         refusing: While true, new connections are closed at once.
@@ -22,7 +23,7 @@ class HoldingProxy:
     """
 
     def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
+        self.target_port = target_port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -85,7 +86,7 @@ class HoldingProxy:
         try:
             if self.refusing:
                 return
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
             self._writers |= {writer, up_writer}
             pumps = [
                 asyncio.ensure_future(self._pump(reader, up_writer, reply=False)),

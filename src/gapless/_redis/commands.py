@@ -99,6 +99,7 @@ class CommandLink:
             ReplyError: The server's error reply.
         """
         backoff = Backoff(cap_seconds=errors.RETRY_SECONDS)
+        refusal = ""
         while True:
             await self.link.wait(self.link.is_ready, deadline)
             try:
@@ -107,12 +108,23 @@ class CommandLink:
             except ConnectionLost:
                 continue
             except TimeoutError:
-                raise self.link.unavailable() from None
+                raise (ReplyError(refusal) if refusal else self.link.unavailable()) from None
             except ReplyError as error:
-                left = deadline - self._loop.time()
-                if errors.error_code(str(error)) not in errors.PASSING or left <= 0:
+                refusal = str(error)
+                if errors.error_code(refusal) not in errors.PASSING:
                     raise
-            await asyncio.sleep(min(left, backoff.next_delay_seconds(random.random())))  # noqa: S311 (jitter)
+            delay = backoff.next_delay_seconds(random.random())  # noqa: S311 (jitter, not a secret)
+            await asyncio.sleep(min(delay, deadline - self._loop.time()))
+
+    @property
+    def client_id(self) -> int | None:
+        """What the server calls the newest connection, None if it did not tell."""
+        return self.peer.client_id
+
+    @property
+    def run_id(self) -> str | None:
+        """Which server process the newest connection leads to, None if it did not tell."""
+        return self.peer.run_id
 
     # Called by the link.
 

@@ -42,7 +42,7 @@ _REMEDIES = {
 # The server did nothing, and will be ready in a while. Asked again at most this far apart.
 PASSING = {"LOADING", "MASTERDOWN", "CLUSTERDOWN"}
 RETRY_SECONDS = 0.5
-# What a SUBSCRIBE may be answered with for a while.
+# What a SUBSCRIBE, or a look at a stream, may be answered with for a while.
 PASSING_CODES = PASSING | {"BUSY"}
 
 PERMISSION_REMEDY = (

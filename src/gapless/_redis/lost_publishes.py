@@ -198,7 +198,7 @@ class LostPublishes:
             # What it had not read of the old connection yet, it would execute later. Not found is as good.
             await self._commands.send(("CLIENT", "KILL", "ID", peer.client_id))
         except ReplyError as error:
-            if errors.error_code(str(error)) in errors.PASSING:
+            if errors.error_code(str(error)) in errors.PASSING_CODES:
                 raise
             if "No such client" not in str(error):
                 return f"what was sent may still be on its way (CLIENT KILL: {error})"
@@ -209,7 +209,7 @@ class LostPublishes:
         try:
             found, complete, oldest_id, last_id = await run(FIND, call, self._commands.send)
         except ReplyError as error:
-            if errors.error_code(str(error)) in errors.PASSING:
+            if errors.error_code(str(error)) in errors.PASSING_CODES:
                 raise
             return set(), f"the stream can't be looked at: {error}"
         return {by.decode() for by in found}, Findings(

@@ -68,7 +68,8 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
             bare channel names. Channel names are byte-exact; any string that UTF-8 can encode.
         stream_sleep_no_subscriptions: Milliseconds, at least 0. Kept for compatibility and without
             effect: nothing is polled, so there is no pause.
-        publish_timeout: Seconds that a publish waits for a connection, while there is none.
+        publish_timeout: Seconds that a publish waits for a connection, while there is none, for a server
+            that is not ready, and after a lost reply to find out what became of it.
         subscribe_timeout: Seconds that a subscribe waits for the server's confirmation.
         liveness_timeout: Seconds without a sign of life, a PING included, after which a connection
             is given up and made anew.
@@ -76,7 +77,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         max_backlog: Events that wait for a consumer of `events()` or `stream_events()`; what exceeds
             it is dropped, counted, and reported as a Gap.
         max_backlog_bytes: The same bound for their payloads.
-        max_outbox_bytes: Bytes of publishes that wait for a connection; beyond it, publish raises
+        max_outbox_bytes: Bytes of publishes that wait for a connection or a server; beyond it, publish raises
             BackendUnavailable at once.
 
     Raises:
@@ -198,17 +199,18 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
     async def publish(self, data: bytes, channels: Iterable[str]) -> None:
         """Publish data to channels, in their order, each once.
 
-        This operation is performed atomically: one command for one channel, one Lua script for any
-        number. While there is no connection it waits up to `publish_timeout`. It is never repeated
-        blindly, and a caller that is cancelled may still have published.
+        Atomic: one command for one channel, one Lua script for any number. Without a connection or a ready
+        server (READONLY, LOADING, MASTERDOWN, CLUSTERDOWN) it waits up to `publish_timeout`. It is never
+        repeated blindly: after a lost reply the Streams backend looks for the event, and sends it again only
+        if it certainly was not stored. A caller that is cancelled may still have published.
 
         Args:
             data: The payload, at most 512 MiB less 64 KiB. bytes, bytearray or memoryview.
             channels: Names, in any iterable; none is no command.
 
         Raises:
-            BackendUnavailable: No connection in time; nothing was sent.
-            PublishUncertain: The connection broke before the reply; it may or may not be published.
+            BackendUnavailable: No connection or no ready server in time; nothing was published.
+            PublishUncertain: The reply was lost, and whether it was published can't be known; says why.
             PermissionDenied, UnsupportedServer, BackendError: The server refused; the message says why.
                 What the ACL forbids is found channel by channel: those before have got the event.
             TypeError, ValueError: The arguments are not bytes and an iterable of names.
