@@ -13,7 +13,7 @@ import pytest
 from gapless import BackendError, BackendUnavailable, RedisChannelsStreamBackend
 from tests.conftest import make_client, server_binary
 from tests.failures.test_link import link
-from tests.support.proxy import Proxy
+from tests.support.holding_proxy import HoldingProxy as Proxy
 from tests.support.servers import Server, free_port
 from tests.support.waiting import until
 

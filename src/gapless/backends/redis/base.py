@@ -250,10 +250,9 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         Yields channel and payload (bytes), in the order in which the server published them; also across
         channels, but for what is read from a stream (missed events, large payloads). It waits in this
         process only, so it can be cancelled at any time; it never raises for an outage, and ends after
-        `on_shutdown()`. There is no pause without subscriptions: nothing is polled, so
-        `stream_sleep_no_subscriptions` has no effect. Several generators get every event each, from their
-        first `anext()` on; events that arrive while there is none wait for the next one. See
-        `events()` for ids and gaps.
+        `on_shutdown()`. Nothing is polled, so `stream_sleep_no_subscriptions` has no effect. Several
+        generators get every event each, from their first `anext()` on; events that arrive while there is
+        none wait for the next one. See `events()` for ids and gaps.
         """
         return Stream(self._delivery, payloads)
 
