@@ -9,7 +9,10 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix check format bench pins clean
+# make chaos SEED=1 ROUNDS=2 TOPOLOGY=replica
+CHAOS := $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TOPOLOGY),--topology $(TOPOLOGY))
+
+.PHONY: help demo test test-matrix check format bench chaos pins clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 14
@@ -36,6 +39,9 @@ format: $(READY) ## Format the code and mend what ruff can.
 
 bench: $(READY) ## Measure gapless against Litestar's backends. ARGS="--quick", "--help".
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(READY) ## Disturb a running system at random and judge what came of it. SEED= ROUNDS= TOPOLOGY=.
+	@exec $(BIN)/python -m tests.chaos $(CHAOS) $(ARGS)
 
 pins: $(READY) ## Pin the newest releases in requirements/*.txt.
 	cd requirements && for f in *.in; do CUSTOM_COMPILE_COMMAND="make pins" ../$(BIN)/pip-compile -q --upgrade \

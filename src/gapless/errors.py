@@ -78,8 +78,8 @@ class BackendUnavailable(BackendError):
 class PublishUncertain(BackendError):
     """The connection broke after the publish was sent and before its reply came.
 
-    The event may or may not have been published. It was not sent again, since that could
-    publish it twice; the caller decides.
+    The event may or may not have been published, and which can't be known; the message says why. It
+    was not sent again, since that could publish it twice; the caller decides.
 
     Attributes:
         channels: The channels of the publish, in the caller's order.

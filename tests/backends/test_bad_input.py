@@ -86,6 +86,11 @@ class TestConstruction:
         with pytest.raises(ConfigurationError, match=name):
             RedisChannelsPubSubBackend(redis=client, **option)
 
+    @pytest.mark.parametrize("limit", [0, -1, 1.5, "10", None])
+    def test_max_push_bytes(self, client: Any, limit: Any) -> None:
+        with pytest.raises(ConfigurationError, match="max_push_bytes: expected an int of at least 1"):
+            RedisChannelsStreamBackend(10, redis=client, max_push_bytes=limit)
+
     def test_a_configuration_error_is_a_value_error(self) -> None:
         assert issubclass(ConfigurationError, ValueError)
 

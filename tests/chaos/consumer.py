@@ -47,7 +47,7 @@ async def consume(events: AsyncIterator[Event | Gap], record: Record, waiting: W
 async def main() -> None:
     options = arguments()
     bugs.plant(options.bug)
-    backend = make_backend(options.port)
+    backend = make_backend(options)
     await backend.on_startup()
     await backend.subscribe(options.channels)
     answer(ready=True, subscribed=time.monotonic())

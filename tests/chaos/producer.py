@@ -74,7 +74,7 @@ class Producer:
 
 async def main() -> None:
     options = arguments()
-    backend = make_backend(options.port)
+    backend = make_backend(options)
     await backend.on_startup()
     producer = Producer(options, backend)
     publishing: asyncio.Task[None] | None = None

@@ -52,6 +52,7 @@ class System:
                 CHANNELS,
                 seed=self._schedule.seed,
                 bug=self._bug if worker in self.consumers else None,
+                restores=any(fault.kind == "rollback" for fault in self._schedule.faults),
             )
         for worker in self.workers.values():
             ready = await worker.answer(START_SECONDS)

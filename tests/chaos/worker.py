@@ -43,14 +43,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--record", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--bug")
+    parser.add_argument("--restores", action="store_true", help="older snapshots are put back")
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     return parser.parse_args()
 
 
-def make_backend(port: int) -> RedisChannelsStreamBackend:
-    return RedisChannelsStreamBackend(
-        HISTORY, redis=Redis(host="127.0.0.1", port=port), key_prefix=KEY_PREFIX, **BOUNDS
-    )
+def make_backend(options: argparse.Namespace) -> RedisChannelsStreamBackend:
+    redis = Redis(host="127.0.0.1", port=options.port)
+    # A server that writes before it answers counts as durable; where backups are restored, it is not.
+    durable = False if options.restores else None
+    return RedisChannelsStreamBackend(HISTORY, redis=redis, key_prefix=KEY_PREFIX, durable=durable, **BOUNDS)
 
 
 def answer(**fields: Any) -> None:

@@ -14,7 +14,6 @@ import pytest
 from gapless import (
     BackendUnavailable,
     Event,
-    Gap,
     PublishUncertain,
     RedisChannelsPubSubBackend,
     RedisChannelsStreamBackend,
@@ -109,7 +108,11 @@ async def test_what_was_not_sent_is_sent_after_the_reconnect(server: Server, kin
             proxy.cut()
             await until(lambda: not link(backend).connected, "the loss to be noticed")
             await backend.publish(b"%d" % number, ["room"])
-            await until(lambda: push_link(backend).connected, "the subscriber link")
+            await until(
+                lambda number=number: push_link(backend).generation == number + 2,  # type: ignore[misc]
+                "the new subscriber link",
+            )
+            await until(lambda: backend._enter().session.subscriptions.live, "the resubscription")
             assert await delivers(backend)
         if kind == "streams":
             kept = [data for data in await backend.get_history("room") if data != b"mark"]
@@ -268,7 +271,7 @@ async def test_a_reply_out_of_step_costs_the_connection_and_nothing_else(make_ba
     assert await delivers(backend)
 
 
-async def test_a_hole_in_the_chain_of_a_stream_is_reported(server: Server, streams: Any) -> None:
+async def test_a_broken_link_of_the_chain_is_looked_into(server: Server, streams: Any) -> None:
     await streams.subscribe(["room"])
     await streams.publish(b"1", ["room"])
     async with aclosing(streams.events()) as events:
@@ -282,9 +285,8 @@ async def test_a_hole_in_the_chain_of_a_stream_is_reported(server: Server, strea
         # Somebody else appends without a push that reaches us: taken out of the chain on purpose.
         server.command("SET", streams._keys.last(streams._make_key("room")), "9-9")
         await streams.publish(b"3", ["room"])
-        gap, third = await take(events, 2)
-        assert gap == Gap("room", second.id, "disconnected")
-        assert third.data == b"3"
+        (third,) = await take(events, 1)
+        assert third.data == b"3", "the stream shows that nothing is missing, whatever the frame says"
         assert first.id < second.id < third.id
 
 
@@ -338,3 +340,17 @@ async def test_nothing_is_left_behind(server: Server, kind: str) -> None:
         await until(lambda: len(asyncio.all_tasks()) <= tasks + 6, "the proxy's tasks to end")
     gc.collect()
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_shutdown_while_a_lost_connection_closes_leaves_nothing_open(
+    server: Server, kind: str
+) -> None:
+    for turns in range(12):
+        async with behind_proxy(kind, server) as (backend, proxy):
+            await backend.on_startup()
+            proxy.cut()
+            while link(backend).connected:
+                await asyncio.sleep(0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+    gc.collect()  # warns of connections that are open

@@ -29,6 +29,7 @@ from tests.support.servers import Server
 from tests.support.waiting import take, until
 
 
+@pytest.mark.parametrize("kind", ["pubsub"])
 async def test_events_missed_before_the_first_one_of_a_channel_are_a_gap(kind: str, server: Server) -> None:
     async with behind_proxy(kind, server) as (backend, proxy):
         await backend.subscribe(["room"])
@@ -346,8 +347,10 @@ async def test_a_foreign_frame_does_not_break_the_link(make_backend: MakeBackend
     for _ in range(3):
         await backend.publish(b"1", ["b", "a"])
     async with aclosing(backend.events()) as events:
-        got = [item for item in await take(events, 8) if isinstance(item, Event)]
-    assert [(event.channel, event.data) for event in got[1:]] == [("b", b"1"), ("a", b"1")] * 3
+        items = await take(events, 8)
+    # What "a" missed of its own is a gap, since the forged one took the place of the entry before it.
+    assert [item.data for item in items if isinstance(item, Event)] == [b"forged"] + [b"1"] * 6
+    assert [item.channel for item in items if isinstance(item, Gap)] == ["a"]
     assert push_link(backend).generation == 1
 
 

@@ -195,7 +195,7 @@ async def test_calls_per_received_event(make_backend: MakeBackend, kind: str) ->
             [b"message", b"LITESTAR_CHANNELS_a", b"g%d-0 g%d-0 payload" % (n + 1, n)] for n in range(events)
         ]
     session = backend._enter().session
-    next(iter(session.subscriptions)).last_mark = b"g0-0"
+    next(iter(session.subscriptions)).chain.tip = b"g0-0"
     with Calls() as receiving:
         session.pushes.received(replies)
     # Per event, Pub/Sub: a look-up, an append, the length of the payload. Streams: also the frame's split.

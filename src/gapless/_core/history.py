@@ -27,24 +27,40 @@ def resume(
     Returns:
         The events after `after`; before them a Gap, unless nothing can be missing.
     """
-    if entries and entries[0].id == after:
-        return list(entries[1:])
+    reason = find_gap(
+        after, first_id=entries[0].id if entries else None, oldest_id=oldest_id, last_id=last_id
+    )
+    found: list[Event | Gap] = [] if reason is None else [Gap(channel, after, reason)]
+    found += [entry for entry in entries if entry.id != after]
+    return found
+
+
+def find_gap(
+    after: str, *, first_id: str | None, oldest_id: str | None, last_id: str | None
+) -> GapReason | None:
+    """Return why events after `after` may be missing, None if none can be.
+
+    Args:
+        after: Id of the last event that the reader has.
+        first_id: Id of the first kept event from `after` on, `after` included.
+        oldest_id: Id of the oldest kept event, None if none is kept.
+        last_id: Id of the newest event ever published as far as is known; it outlives the events.
+    """
+    if first_id == after:
+        return None
     if last_id == after:
         # Expired or trimmed while quiet: nothing was published since.
-        return list(entries)
+        return None
     # The last id outlives the events, so a missing stream with another last id was trimmed or has expired
     # after new events; only if both are gone is nothing known any more.
-    reason: GapReason
     if last_id is None and oldest_id is None:
-        reason = "reset"
-    elif oldest_id is not None and id_key(oldest_id) < id_key(after):
+        return "reset"
+    if oldest_id is not None and id_key(oldest_id) < id_key(after):
         # Older events are kept and this one is not: the server lost it.
-        reason = "rollback"
-    elif last_id is not None and id_key(last_id) < id_key(after):
-        reason = "rollback"
-    else:
-        reason = "trimmed"
-    return [Gap(channel, after, reason), *entries]
+        return "rollback"
+    if last_id is not None and id_key(last_id) < id_key(after):
+        return "rollback"
+    return "trimmed"
 
 
 def id_key(entry_id: str) -> tuple[int, int]:

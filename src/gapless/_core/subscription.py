@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from gapless._core.chain import Chain
 from gapless.errors import BackendError
 
 
 class Ticket:
     """One subscribe call. It is done when each of its channels is live, refused or given up."""
 
-    __slots__ = ("error", "pending", "subscriptions")
+    __slots__ = ("error", "new", "pending", "subscriptions")
 
     def __init__(self) -> None:
         self.subscriptions: list[Subscription] = []
+        # Those that this call was the first to want.
+        self.new: list[Subscription] = []
         self.pending: set[Subscription] = set()
         self.error: BackendError | None = None
 
@@ -24,11 +27,13 @@ class Subscription:
     """One channel from the call that wanted it to the call that no longer does."""
 
     __slots__ = (
+        "asked",
         "callers",
+        "chain",
         "channel",
         "claimed",
+        "doubt",
         "interrupted",
-        "last_mark",
         "live",
         "refused",
         "tickets",
@@ -41,14 +46,18 @@ class Subscription:
         self.wire_name = wire_name
         self.wanted = True
         self.live = False
+        # A SUBSCRIBE on this connection is sent, or on its way.
+        self.asked = False
         # A caller believes that it is live, and it is not, or was not for a while: a Gap is due.
         self.interrupted = False
+        # The server that it was live on, if one has taken its place that may have lost acknowledged events.
+        self.doubt: bytes | None = None
         # The server refused it; it is tried again by retry_refused() or the next subscribe call.
         self.refused = False
         # Subscribe calls that have neither returned nor failed yet; and whether one has returned, so
         # that the cancellation of another must not end it.
         self.callers = 0
         self.claimed = False
-        # The mark of the last entry that was delivered (see FramedPushLink).
-        self.last_mark: bytes | None = None
+        # Where it stands; without meaning where there are no ids (Pub/Sub).
+        self.chain = Chain(channel)
         self.tickets: list[Ticket] | None = None

@@ -66,19 +66,22 @@ class Subscriptions:
     def __iter__(self) -> Iterator[Subscription]:
         return iter(self._wanted.values())
 
-    def want(self, names: Iterable[tuple[str, bytes]]) -> Ticket:
-        """Want channels, given as pairs of channel and wire name; those wanted already stay as they are."""
+    def want(self, names: Iterable[tuple[str, bytes]], *, later: bool = False) -> Ticket:
+        """Want channels, given as pairs of channel and wire name; those wanted already stay as they are.
+
+        later: Not subscribed before `enlist(ticket.new)`, which must follow.
+        """
         ticket = Ticket()
-        new: list[Subscription] = []
         for channel, wire_name in names:
             subscription = self._wanted.get(channel)
             if subscription is None:
                 subscription = Subscription(channel, wire_name)
                 self._wanted[channel] = subscription
-                new.append(subscription)
+                ticket.new.append(subscription)
             elif subscription.refused:
                 subscription.refused = False
-                new.append(subscription)
+                subscription.asked = False
+                ticket.new.append(subscription)
             subscription.callers += 1
             ticket.subscriptions.append(subscription)
             if not subscription.live:
@@ -87,9 +90,14 @@ class Subscriptions:
                     subscription.tickets = [ticket]
                 else:
                     subscription.tickets.append(ticket)
-        if self._connected:
-            self._queue("SUBSCRIBE", new)
+        if not later:
+            self.enlist(ticket.new)
         return ticket
+
+    def enlist(self, subscriptions: Iterable[Subscription]) -> None:
+        """Subscribe to channels that `want()` found to be new, as far as they are still wanted."""
+        if self._connected:
+            self._queue("SUBSCRIBE", [s for s in subscriptions if s.wanted and not s.asked])
 
     def forget(self, channels: Iterable[str]) -> list[Ticket]:
         """No longer want channels; unknown ones are ignored. Returns the calls that this completes."""
@@ -126,6 +134,7 @@ class Subscriptions:
         self._connected = True
         for subscription in self._wanted.values():
             subscription.refused = False
+            subscription.asked = False
         self._queue("SUBSCRIBE", list(self._wanted.values()))
 
     def disconnected(self) -> None:
@@ -228,6 +237,8 @@ class Subscriptions:
             self._queue("SUBSCRIBE", refused)
 
     def _queue(self, verb: Verb, subscriptions: list[Subscription]) -> None:
+        for subscription in subscriptions:
+            subscription.asked = verb == "SUBSCRIBE"
         iterator = iter(subscriptions)
         while batch := list(islice(iterator, BATCH_CHANNELS)):
             start = 0

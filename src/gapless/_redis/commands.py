@@ -7,16 +7,20 @@ is cancelled leaves its place in the line, so that its reply can't reach somebod
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from time import monotonic
 from typing import Any
 
 import hiredis
 
+from gapless._core.backoff import Backoff
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource
 from gapless._redis.errors import ReplyError
-from gapless._redis.link import ConnectionLost, Link, as_connection_lost
+from gapless._redis.link import Link
+from gapless._redis.peer import Peer
 from gapless._redis.scripts import Script
 from gapless._redis.timing import Timing
 from gapless._redis.wire import Replies, Wire
@@ -24,6 +28,22 @@ from gapless._redis.wire import Replies, Wire
 Command = tuple[str | bytes | int, ...]
 
 pack: Any = hiredis.pack_command
+
+_NOT_READY = {"LOADING", "MASTERDOWN", "NOAUTH"}
+
+
+class ConnectionLost(Exception):
+    """The connection broke before the reply came.
+
+    Attributes:
+        sent: Whether the command may have been executed.
+        peer: The connection it was sent on.
+    """
+
+    def __init__(self, error: object, *, sent: bool, peer: Peer) -> None:
+        super().__init__(str(error or "the connection was closed"))
+        self.sent = sent
+        self.peer = peer
 
 
 class CommandLink:
@@ -37,6 +57,10 @@ class CommandLink:
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._wire: Wire | None = None
         self._was_lone = False
+        # Of the newest connection.
+        self.peer = Peer()
+        # Called when the link has become ready.
+        self.on_ready: Callable[[], None] | None = None
         self.link = Link(source, self, timing)
 
     def send(self, command: Command) -> asyncio.Future[Any]:
@@ -47,13 +71,13 @@ class CommandLink:
 
         Raises (through the future):
             ReplyError: The server's error reply.
-            ConnectionLost: No reply will come; `sent` tells whether the command may have been executed.
+            ConnectionLost: No reply will come.
         """
         packed = pack(command)
         future: asyncio.Future[Any] = self._loop.create_future()
         wire = self._wire
         if wire is None:
-            future.set_exception(as_connection_lost(self.link.last_error, sent=False))
+            future.set_exception(ConnectionLost(self.link.last_error, sent=False, peer=self.peer))
             return future
         # Two commands in a row that found nobody else under way: a lone caller, who need not wait for
         # others to share the write with.
@@ -68,12 +92,14 @@ class CommandLink:
 
     async def request(self, command: Command, deadline: float) -> Any:
         """Wait until the link is ready, send, and return the reply. For commands that only read: a lost
-        reply is asked for again.
+        reply is asked for again, and so is a server that says it is not ready.
 
         Raises:
             BackendUnavailable: No reply by the deadline (loop time).
             ReplyError: The server's error reply.
         """
+        backoff = Backoff(cap_seconds=errors.RETRY_SECONDS)
+        refusal = ""
         while True:
             await self.link.wait(self.link.is_ready, deadline)
             try:
@@ -82,7 +108,23 @@ class CommandLink:
             except ConnectionLost:
                 continue
             except TimeoutError:
-                raise self.link.unavailable() from None
+                raise (ReplyError(refusal) if refusal else self.link.unavailable()) from None
+            except ReplyError as error:
+                refusal = str(error)
+                if errors.error_code(refusal) not in errors.PASSING:
+                    raise
+            delay = backoff.next_delay_seconds(random.random())  # noqa: S311 (jitter, not a secret)
+            await asyncio.sleep(min(delay, deadline - self._loop.time()))
+
+    @property
+    def client_id(self) -> int | None:
+        """What the server calls the newest connection, None if it did not tell."""
+        return self.peer.client_id
+
+    @property
+    def run_id(self) -> str | None:
+        """Which server process the newest connection leads to, None if it did not tell."""
+        return self.peer.run_id
 
     # Called by the link.
 
@@ -94,18 +136,29 @@ class CommandLink:
                 # Loaded, not left to EVAL: newer servers evict scripts that only EVAL brought in.
                 await self.send(("SCRIPT", "LOAD", script.body))
             except ReplyError:
-                # Not permitted: the first call sends the body (see Session.publish).
+                # Not permitted: the first call sends the body (see Publisher).
                 break
 
     async def _check_server(self) -> None:
-        try:
-            info = await self.send(("INFO", "server"))
-        except ReplyError as error:
-            # Forbidden by the ACL: go on without. LOADING: not ready, try again.
-            if errors.error_code(str(error)) in {"LOADING", "MASTERDOWN", "NOAUTH"}:
-                raise errors.from_reply(error, "INFO") from None
-            return
-        errors.check_server(info)
+        self.peer = Peer()
+        answers: tuple[Any, Any] = await asyncio.gather(
+            self.send(("INFO", "server")), self.send(("CLIENT", "ID")), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, ReplyError):
+                # Forbidden by the ACL: go on without. LOADING: not ready, try again.
+                if errors.error_code(str(answer)) in _NOT_READY:
+                    raise errors.from_reply(answer, "INFO") from None
+            elif isinstance(answer, BaseException):
+                raise answer
+        info, client_id = answers
+        if isinstance(info, bytes):
+            errors.check_server(info)
+        self.peer = Peer.told(
+            info if isinstance(info, bytes) else b"",
+            client_id if isinstance(client_id, int) else None,
+            monotonic(),
+        )
 
     def received(self, replies: Replies) -> None:
         popleft = self._pending.popleft
@@ -119,6 +172,12 @@ class CommandLink:
             except asyncio.InvalidStateError:
                 # The caller was cancelled; this was its reply.
                 continue
+        if self.link.retiring is not None:
+            self.link.drained()
+
+    def up(self) -> None:
+        if self.on_ready is not None:
+            self.on_ready()
 
     def lost(self, error: Exception | None) -> None:
         unsent = self._wire.unsent if self._wire is not None else 0
@@ -126,7 +185,7 @@ class CommandLink:
         sent = len(self._pending) - unsent
         for index, future in enumerate(self._pending):
             if not future.done():
-                future.set_exception(as_connection_lost(error, sent=index < sent))
+                future.set_exception(ConnectionLost(error, sent=index < sent, peer=self.peer))
         self._pending.clear()
 
     @property
@@ -135,6 +194,22 @@ class CommandLink:
 
     def ping(self) -> None:
         self.send(("PING",)).add_done_callback(_ignore)
+
+
+async def run(script: Script, call: Command, ask: Callable[[Command], Awaitable[Any]]) -> Any:
+    """Run a script, also if the server has lost it (SCRIPT FLUSH, failover), and return its reply.
+
+    Args:
+        script: The script.
+        call: Number of keys, keys and arguments.
+        ask: Sends a command and returns its reply; what it raises is passed on.
+    """
+    try:
+        return await ask(("EVALSHA", script.sha, *call))
+    except ReplyError as error:
+        if errors.error_code(str(error)) != "NOSCRIPT":
+            raise
+    return await ask(("EVAL", script.body, *call))
 
 
 def _ignore(future: asyncio.Future[Any]) -> None:

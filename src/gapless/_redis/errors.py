@@ -39,14 +39,16 @@ _REMEDIES = {
     "ASK": "the server is a cluster node: cluster clients are not supported yet",
     "CROSSSLOT": "the server is a cluster node: cluster clients are not supported yet",
 }
-_PASSING = {"LOADING", "MASTERDOWN", "CLUSTERDOWN"}
-# What a SUBSCRIBE may be answered with for a while.
-PASSING_CODES = _PASSING | {"BUSY"}
+# The server did nothing, and will be ready in a while. Asked again at most this far apart.
+PASSING = {"LOADING", "MASTERDOWN", "CLUSTERDOWN"}
+RETRY_SECONDS = 0.5
+# What a SUBSCRIBE, or a look at a stream, may be answered with for a while.
+PASSING_CODES = PASSING | {"BUSY"}
 
 PERMISSION_REMEDY = (
     "the ACL user needs '~<key_prefix>*' (keys), '&<key_prefix>*' (channels) and "
     "+@connection +@pubsub +evalsha +eval +script|load +info, and for streams also "
-    "+@stream +@keyspace +set +get"
+    "+@stream +@keyspace +set +get +mget +time"
 )
 
 MINIMUM_VERSION = (6, 2)
@@ -64,7 +66,7 @@ def from_reply(reply: ReplyError, doing: str) -> BackendError:
     code = error_code(text)
     if code in {"NOPERM", "NOAUTH", "WRONGPASS"} or (code is None and _DENIED.search(text)):
         return PermissionDenied(f"{doing}: {text}; {PERMISSION_REMEDY}", code=code)
-    if code in _PASSING:
+    if code in PASSING:
         return BackendUnavailable(f"{doing}: {text}; try again when the server is ready", code=code)
     if code is None and _MISSING.search(text):
         return UnsupportedServer(

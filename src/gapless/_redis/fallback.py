@@ -75,8 +75,11 @@ class FallbackWire:
         self._fail(error)
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await disconnect(self._connection)
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            # Also when a shutdown cancels this.
+            await disconnect(self._connection)
 
     async def _read(self) -> None:
         try:

@@ -1,6 +1,6 @@
 """A supervised connection: connects, watches, reconnects for ever, and closes within a bound.
 
-What is said over it is the business of a `Role` (`commands.py`, `pushes.py`). One task and one timer
+What is said over it is the business of a `Role` (`role.py`). One task and one timer
 per link, however much goes over it.
 """
 
@@ -10,13 +10,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from typing import Any, Protocol
 
 from gapless._core.backoff import Backoff
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource, disconnect
+from gapless._redis.role import Role
 from gapless._redis.timing import Timing
-from gapless._redis.wire import Replies, Wire, open_wire
+from gapless._redis.wire import Wire, open_wire
 from gapless.errors import BackendError, BackendUnavailable
 
 logger = logging.getLogger("gapless")
@@ -35,37 +35,6 @@ STABLE_SECONDS = 1.0
 REFUSED_DELAY_SECONDS = 2.0
 
 
-class ConnectionLost(Exception):
-    """The connection broke before the reply came."""
-
-    def __init__(self, message: str, *, sent: bool) -> None:
-        super().__init__(message)
-        self.sent = sent
-
-
-class Role(Protocol):
-    """What is spoken over a link."""
-
-    name: str
-
-    async def open(self, wire: Wire) -> None:
-        """Shake hands on a new connection; an exception closes it."""
-
-    def received(self, replies: Replies) -> None:
-        """Take the replies of one chunk."""
-
-    def lost(self, error: Exception | None) -> None:
-        """The connection is gone."""
-
-    @property
-    def waiting(self) -> bool:
-        """Whether an answer is due."""
-        ...
-
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-
-
 class Link:
     """One connection of one role, kept alive by a task that `start()` makes and `stop()` ends."""
 
@@ -81,6 +50,9 @@ class Link:
         # Open for new commands: connected, shaken hands, and the socket takes bytes.
         self.ready = False
         self.connected = False
+        self._given_up: asyncio.Future[Exception | None] | None = None
+        # Why this connection takes no more commands, though it still waits for replies; see `retire()`.
+        self.retiring: Exception | None = None
         # Number of connections so far. What an older one still delivers is dropped by its wire (close()).
         self.generation = 0
         self.attempts = 0
@@ -105,6 +77,10 @@ class Link:
         self.wake()
         return task
 
+    def renew(self, reason: str) -> None:
+        """Give the connection up, if there is one, and make a new one."""
+        self._give_up(ConnectionError(reason))
+
     async def wait(self, condition: Callable[[], bool], deadline: float) -> None:
         """Wait until `condition` holds; it is looked at whenever the state of the link changes.
 
@@ -127,6 +103,22 @@ class Link:
                 raise self.unavailable() from self.last_error
             finally:
                 del self._waiters[waiter]
+
+    def retire(self, error: Exception) -> None:
+        """Take no more commands on this connection, and make a new one once the replies due have come."""
+        if self.connected and self.retiring is None:
+            self.retiring = error
+            self.ready = False
+            self.drained()
+
+    def drained(self) -> None:
+        """Give a retiring connection up if no reply is due. Called when replies have come."""
+        if not self._role.waiting:
+            self._give_up(self.retiring)
+
+    def _give_up(self, error: Exception | None) -> None:
+        if self._given_up is not None and not self._given_up.done():
+            self._given_up.set_result(error)
 
     def is_ready(self) -> bool:
         return self.ready
@@ -230,24 +222,25 @@ class Link:
             wire.quiet_checks += 1
             if wire.quiet_checks >= CHECKS:
                 check.cancel()
-                dead.set_result(None)
+                self._give_up(None)
             elif wire.quiet_checks >= CHECKS_BEFORE_PING and not self._role.waiting:
                 self._role.ping()
 
-        dead = self._loop.create_future()
+        given_up = self._given_up = self._loop.create_future()
         wire.quiet_checks = 0
         check = self._loop.call_later(interval, look)
         try:
-            await asyncio.wait({dead, wire.closed}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({given_up, wire.closed}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             check.cancel()
         if wire.closed.done():
             return wire.closed.result() or ConnectionError("the server closed the connection")
-        return TimeoutError(f"no sign of life for {self._timing.liveness_timeout:g} s")
+        return given_up.result() or TimeoutError(f"no sign of life for {self._timing.liveness_timeout:g} s")
 
     def _up(self, wire: Wire) -> None:
         self.connected = True
         self.ready = wire.writable
+        self.retiring = None
         if self.generation > 1 or self.attempts:
             seconds = self._loop.time() - (self.down_since or self._loop.time())
             logger.info("%s link to %s restored after %.2f s", self._role.name, self._source.address, seconds)
@@ -255,6 +248,7 @@ class Link:
         self.down_since = None
         self.last_error = None
         self.refusal = None
+        self._role.up()
         self.wake()
 
     def _down(self, error: Exception | None) -> None:
@@ -273,17 +267,15 @@ class Link:
             logger.error("%s link: %s", self._role.name, refused)
         elif self.attempts == 1:
             logger.warning(
-                "%s link can't connect to %s, trying on: %s",
-                self._role.name,
-                self._source.address,
-                error,
+                "%s link can't connect to %s, trying on: %s", self._role.name, self._source.address, error
             )
         self.refusal = refused
         self.wake()
 
     def _writable(self, writable: bool) -> None:
-        self.ready = self.connected and writable
+        self.ready = self.connected and writable and self.retiring is None
         if self.ready:
+            self._role.up()
             self.wake()
 
     def wake(self) -> None:
@@ -291,8 +283,3 @@ class Link:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-
-def as_connection_lost(error: Any, *, sent: bool) -> ConnectionLost:
-    """Return what a caller gets whose reply will not come."""
-    return ConnectionLost(str(error or "the connection was closed"), sent=sent)

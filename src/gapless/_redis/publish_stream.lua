@@ -6,9 +6,13 @@
 --       3 MAXLEN
 --       4 time to live of a stream in ms, "" for ever
 --       5 time to live of a last-id key in ms
---       6... channel names, as in KEYS
+--       6 longest payload that is pushed, in bytes
+--       7 unique id of this publish, by which find_publishes.lua knows the entries
+--       8 name of this server, "" if unknown
+--       9... channel names, as in KEYS
 --
 -- Pushes "g<id> g<previous id> <payload>" ("g-" if there is no previous id) on a channel named like the stream.
+-- A payload that is too long to be pushed is left out, and the letter is r: "g<id> r<previous id> ".
 -- A key of the wrong type is found before anything is written, or what was written is taken back. What the
 -- ACL forbids is found only when it is tried: earlier channels have got the event then.
 
@@ -22,9 +26,16 @@ if #KEYS > 2 then
   end
 end
 
+local link, pushed = ' g', ARGV[1]
+if #pushed > tonumber(ARGV[6]) then
+  link, pushed = ' r', ''
+end
+
 for i = 1, #KEYS, 2 do
   local stream = KEYS[i]
-  local id = redis.call('XADD', stream, 'MAXLEN', ARGV[2], ARGV[3], '*', 'data', ARGV[1], 'channel', ARGV[5 + (i + 1) / 2])
+  local id = redis.call('XADD', stream, 'MAXLEN', ARGV[2], ARGV[3], '*',
+    'data', ARGV[1], 'channel', ARGV[8 + (i + 1) / 2],
+    'by', ARGV[7], 'server', ARGV[8])
   if ARGV[4] == '' then
     redis.call('PERSIST', stream)
   else
@@ -35,6 +46,6 @@ for i = 1, #KEYS, 2 do
     redis.call('XDEL', stream, id)
     return previous
   end
-  redis.call('PUBLISH', stream, 'g' .. id .. ' g' .. previous .. ' ' .. ARGV[1])
+  redis.call('PUBLISH', stream, 'g' .. id .. link .. previous .. ' ' .. pushed)
 end
 return 1

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
 from typing import Any
 
 import hiredis
 
-from gapless._core.backlog import Item, mark_id
+from gapless._core.backlog import Item
 from gapless._core.event import Gap
 from gapless._core.subscription import Subscription
 from gapless._core.subscriptions import Subscriptions
-from gapless._core.throttle import Throttle
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource
 from gapless._redis.errors import ReplyError
@@ -30,12 +28,9 @@ logger = logging.getLogger("gapless")
 
 pack: Any = hiredis.pack_command
 
-# Version and id of an entry, of the one before it ("g-" if there was none), and the payload.
-FRAME = re.compile(rb"(g\d+-\d+) (g\d+-\d+|g-) ", re.ASCII)
-
 
 class PushLink:
-    """Subscribes and receives. Pushed messages are bare payloads; see `FramedPushLink` for the other kind."""
+    """Subscribes and receives. Pushed messages are bare payloads; see `frames.py` for the other kind."""
 
     name = "subscriber"
 
@@ -48,7 +43,6 @@ class PushLink:
         self._wire: Wire | None = None
         self._ping_sent = False
         self._retry: asyncio.TimerHandle | None = None
-        self._foreign_messages = Throttle()
 
     def send_commands(self) -> None:
         """Send what the subscriptions want to be sent."""
@@ -83,6 +77,9 @@ class PushLink:
             # Also before an error in the same chunk: what was received counts as delivered.
             if items:
                 self._deliver(items, size_bytes)
+
+    def up(self) -> None:
+        pass
 
     def lost(self, error: Exception | None) -> None:  # noqa: ARG002 (a Role's method)
         self._wire = None
@@ -152,63 +149,3 @@ class PushLink:
     def _resumed(self, subscription: Subscription, items: list[Item]) -> None:
         """A channel is back after a lost connection: what was published meanwhile is unknown."""
         items.append((subscription, None, Gap(subscription.channel, None, "disconnected")))
-
-
-class FramedPushLink(PushLink):
-    """Receives frames that name the entry before them: "g<id> g<previous id> <payload>"."""
-
-    def received(self, replies: Replies) -> None:
-        live = self.subscriptions.live
-        items: list[Item] = []
-        size_bytes = 0
-        try:
-            for reply in replies:
-                if reply.__class__ is not list or reply[0] != b"message":
-                    self._control(reply, items)
-                    continue
-                _, name, frame = reply
-                subscription = live.get(name)
-                if subscription is None:
-                    continue
-                # The hot path looks at the link of the chain alone: what links to our last entry is ours.
-                try:
-                    mark, previous, data = frame.split(b" ", 2)
-                except ValueError:
-                    self._foreign(subscription, frame)
-                    continue
-                if previous != subscription.last_mark and not self._begins(subscription, frame, items):
-                    continue
-                subscription.last_mark = mark
-                size_bytes += len(data)
-                items.append((subscription, data, mark))
-        finally:
-            if items:
-                self._deliver(items, size_bytes)
-
-    def _begins(self, subscription: Subscription, message: bytes, items: list[Item]) -> bool:
-        """A message that does not follow our last entry: return whether it is to be delivered."""
-        frame = FRAME.match(message)
-        if frame is None:
-            self._foreign(subscription, message)
-            return False
-        last = subscription.last_mark
-        if frame.group(1) == last:
-            return False
-        if last is not None:
-            gap = Gap(subscription.channel, mark_id(last), "disconnected")
-            items.append((subscription, None, gap))
-        return True
-
-    def _resumed(self, subscription: Subscription, items: list[Item]) -> None:
-        """After a known entry the next frame shows whether any are missing; without one nothing can."""
-        if subscription.last_mark is None:
-            items.append((subscription, None, Gap(subscription.channel, None, "disconnected")))
-
-    def _foreign(self, subscription: Subscription, message: bytes) -> None:
-        if self._foreign_messages.picks():
-            logger.warning(
-                "ignored %d messages that gapless did not publish, the last on %r: %.80r",
-                self._foreign_messages.count,
-                subscription.wire_name,
-                message,
-            )

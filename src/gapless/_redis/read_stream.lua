@@ -1,8 +1,12 @@
 -- Read a stream from one entry on, in one step with what shows whether anything is missing.
 --
 -- KEYS  1 stream, 2 last-id key
--- ARGV  1 id to begin with, 2 COUNT, "" for all
--- Returns the entries from the id on, the oldest entry (a list of at most one), and the last id.
+-- ARGV  1 id to begin with, or "-"
+--       2 COUNT, "" for all
+--       3 stop after so many bytes of payloads, "" for never
+-- Returns the entries from the id on (the payload of that very entry is left out, the reader has it), the
+-- oldest entry (a list of at most one, its payload left out), the last id, 1 if there are more entries
+-- than these, and the number of all entries.
 
 local entries
 if ARGV[2] == '' then
@@ -10,4 +14,26 @@ if ARGV[2] == '' then
 else
   entries = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
 end
-return {entries, redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1), redis.call('GET', KEYS[2])}
+local more = ARGV[2] ~= '' and #entries == tonumber(ARGV[2])
+if entries[1] and entries[1][1] == ARGV[1] then
+  entries[1][2][2] = ''
+end
+if ARGV[3] ~= '' then
+  local left = tonumber(ARGV[3])
+  for i, entry in ipairs(entries) do
+    -- At least one that the reader does not have.
+    if left <= 0 and i > 2 then
+      more = true
+      for j = #entries, i, -1 do
+        entries[j] = nil
+      end
+      break
+    end
+    left = left - #entry[2][2]
+  end
+end
+local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
+if oldest[1] then
+  oldest[1][2] = {}
+end
+return {entries, oldest, redis.call('GET', KEYS[2]), more and 1 or 0, redis.call('XLEN', KEYS[1])}

@@ -5,22 +5,42 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gapless._core.backlog import Item
+from gapless._core.entries import Kept
 from gapless._core.subscription import Ticket
 from gapless._core.throttle import Throttle
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource
-from gapless._redis.commands import Command, CommandLink
+from gapless._redis.commands import CommandLink, run
 from gapless._redis.errors import ReplyError
-from gapless._redis.link import ConnectionLost
+from gapless._redis.frames import FramedPushLink
+from gapless._redis.keys import Keys
+from gapless._redis.publisher import Publisher
 from gapless._redis.pushes import PushLink
+from gapless._redis.repairs import Repairs
 from gapless._redis.scripts import Script
 from gapless._redis.timing import Timing
-from gapless.errors import BackendError, BackendUnavailable, PublishUncertain
+from gapless.errors import BackendError, BackendUnavailable
 
 logger = logging.getLogger("gapless")
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """What a session must know to make up for missed events.
+
+    resume_ttl_ms: Time to live of a last id. sweep_interval: Seconds between two sweeps. durable: The
+    server's restart loses nothing; None to find out.
+    """
+
+    keys: Keys
+    kept: Kept
+    resume_ttl_ms: int
+    sweep_interval: float
+    durable: bool | None
 
 
 class Session:
@@ -32,17 +52,31 @@ class Session:
         timing: Timing,
         *,
         scripts: Iterable[Script],
-        push_link: type[PushLink],
+        streams: Streams | None,
         deliver: Callable[[list[Item], int], None],
         max_outbox_bytes: int,
+        impatient: Callable[[], bool],
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._timing = timing
-        self._max_outbox_bytes = max_outbox_bytes
-        self._outbox_bytes = 0
         self._late_subscribes = Throttle()
         self.commands = CommandLink(source, timing, scripts)
-        self.pushes = push_link(source, timing, deliver)
+        self.publisher = Publisher(self.commands, timing.publish_timeout, max_outbox_bytes, impatient)
+        self._repairs: Repairs | None = None
+        if streams is None:
+            self.pushes = PushLink(source, timing, deliver)
+        else:
+            self._repairs = Repairs(
+                self.commands,
+                streams.keys,
+                deliver,
+                kept=streams.kept,
+                resume_ttl_ms=streams.resume_ttl_ms,
+                sweep_interval=streams.sweep_interval,
+            )
+            self.pushes = FramedPushLink(source, timing, deliver, self._repairs, durable=streams.durable)
+            self._repairs.subscriptions = lambda: list(self.subscriptions)
+            self._repairs.renew_pushes = self.pushes.link.renew
         self.subscriptions = self.pushes.subscriptions
 
     async def start(self) -> None:
@@ -64,67 +98,10 @@ class Session:
 
     async def stop(self) -> None:
         """Close both links. They close even if this is cancelled."""
-        ending = [self.commands.link.stop(), self.pushes.link.stop()]
+        if self._repairs is not None:
+            self._repairs.stop()
+        ending = [self.commands.link.stop(), self.pushes.link.stop(), *self.publisher.lost.tasks()]
         await asyncio.gather(*filter(None, ending), return_exceptions=True)
-
-    async def publish(
-        self,
-        command: Command,
-        channels: Sequence[str],
-        *,
-        script: Script | None = None,
-        impatient: Callable[[], bool],
-    ) -> None:
-        """Send a publish command and wait for its reply.
-
-        Args:
-            command: What to send.
-            channels: For error messages.
-            script: The script that the command runs, in case that the server has lost it.
-            impatient: Asked while there is no connection: whether to wait for it only until
-                `publish_timeout` after the outage began, instead of after now.
-
-        Raises:
-            BackendUnavailable: No connection in time. Nothing was sent.
-            PublishUncertain: The connection broke before the reply.
-            BackendError: The server refused.
-        """
-        link = self.commands.link
-        deadline: float | None = None
-        while True:
-            if not link.ready:
-                deadline = deadline or self._publish_deadline(impatient())
-                await self._wait_for_turn(command, deadline)
-            try:
-                await self.commands.send(command)
-                return
-            except (ReplyError, ConnectionLost) as error:
-                command = self.repeatable(command, channels, script, error)
-
-    def repeatable(
-        self,
-        command: Command,
-        channels: Sequence[str],
-        script: Script | None,
-        error: ReplyError | ConnectionLost,
-    ) -> Command:
-        """Return the command to send after a publish failed, if it certainly had no effect; else raise.
-
-        Raises:
-            PublishUncertain, BackendError: As `publish()`.
-        """
-        if isinstance(error, ConnectionLost):
-            if not error.sent:
-                return command
-            raise PublishUncertain(
-                f"{_doing(channels)}: the connection broke before the reply ({error}); "
-                "it may or may not have been published",
-                channels=channels,
-            ) from error
-        if script is not None and command[0] == "EVALSHA" and str(error).startswith("NOSCRIPT"):
-            # SCRIPT FLUSH or a failover: the server has lost the script.
-            return ("EVAL", script.body, *command[2:])
-        raise errors.from_reply(error, _doing(channels)) from None
 
     async def request(self, *command: str | bytes | int) -> Any:
         """Send a command that only reads and return its reply.
@@ -140,13 +117,15 @@ class Session:
 
     async def read(self, script: Script, keys: Sequence[str], *arguments: str | int) -> Any:
         """Run a script that only reads and return its reply. Raises as `request()`."""
-        call = (len(keys), *keys, *arguments)
+        deadline = self.loop.time() + self._timing.publish_timeout
         try:
-            return await self.request("EVALSHA", script.sha, *call)
-        except BackendError as error:
-            if error.code != "NOSCRIPT":
-                raise
-            return await self.request("EVAL", script.body, *call)
+            return await run(
+                script,
+                (len(keys), *keys, *arguments),
+                lambda command: self.commands.request(command, deadline),
+            )
+        except ReplyError as error:
+            raise errors.from_reply(error, "EVALSHA") from None
 
     async def subscribe(self, names: Sequence[tuple[str, bytes]]) -> None:
         """Want channels, and wait until the server has confirmed them or `subscribe_timeout` has passed.
@@ -157,14 +136,22 @@ class Session:
         Raises:
             BackendError: The server refuses us or a channel; the channels of this call are given up.
         """
-        ticket = self.subscriptions.want(names)
-        self.pushes.send_commands()
+        ticket = self.subscriptions.want(names, later=True)
         link = self.pushes.link
         if not ticket.done:
             try:
                 down_since = link.down_since
                 start = self.loop.time() if down_since is None else down_since
-                await link.wait(lambda: ticket.done, start + self._timing.subscribe_timeout)
+                deadline = start + self._timing.subscribe_timeout
+                link.start()
+                try:
+                    if self._repairs is not None and ticket.new:
+                        await self._repairs.fix_positions(ticket.new, deadline)
+                finally:
+                    # Also when cancelled: another call may want them, too.
+                    self.subscriptions.enlist(ticket.new)
+                    self.pushes.send_commands()
+                await link.wait(lambda: ticket.done, deadline)
             except BackendUnavailable as error:
                 if link.closed:
                     self._give_up(ticket)
@@ -191,28 +178,3 @@ class Session:
         if self.subscriptions.abandon(ticket):
             self.pushes.link.wake()
         self.pushes.send_commands()
-
-    def _publish_deadline(self, impatient: bool) -> float:
-        down_since = self.commands.link.down_since
-        start = down_since if impatient and down_since is not None else self.loop.time()
-        return start + self._timing.publish_timeout
-
-    async def _wait_for_turn(self, command: Command, deadline: float) -> None:
-        size = sum(len(part) for part in command if not isinstance(part, int))
-        if self._outbox_bytes + size > self._max_outbox_bytes and self._outbox_bytes:
-            raise BackendUnavailable(
-                f"{self._outbox_bytes} bytes of publishes wait for a connection already "
-                f"(max_outbox_bytes={self._max_outbox_bytes}); nothing was sent, try again later"
-            ) from self.commands.link.last_error
-        self._outbox_bytes += size
-        link = self.commands.link
-        try:
-            await link.wait(link.is_ready, deadline)
-        finally:
-            self._outbox_bytes -= size
-
-
-def _doing(channels: Sequence[str]) -> str:
-    if len(channels) == 1:
-        return f"publish to {channels[0]!r:.200}"
-    return f"publish to {len(channels)} channels, the first {channels[0]!r:.200}"

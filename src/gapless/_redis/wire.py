@@ -137,8 +137,11 @@ class TransportWire(asyncio.BufferedProtocol):
         self._on_replies = _ignore
         # abort(): close() would wait for a peer that may be gone, to flush what nobody waits for.
         self._transport.abort()
-        await self.closed
-        await disconnect(self._connection)
+        try:
+            await self.closed
+        finally:
+            # Also when a shutdown cancels this.
+            await disconnect(self._connection)
 
     def _flush(self) -> None:
         out = self._out

@@ -7,19 +7,19 @@ from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from gapless._core.event import Event, Gap
 from gapless._core.names import check_channels
 from gapless._core.throttle import Throttle
 from gapless._redis.client import ConnectionSource
-from gapless._redis.commands import Command
+from gapless._redis.commands import Command, ConnectionLost
 from gapless._redis.errors import ReplyError
 from gapless._redis.keys import Keys
-from gapless._redis.link import ConnectionLost
-from gapless._redis.pushes import PushLink
+from gapless._redis.publisher import Publish, Publisher
 from gapless._redis.scripts import Script
-from gapless._redis.session import Session
+from gapless._redis.session import Session, Streams
 from gapless._redis.timing import Timing
 from gapless.backends import arguments
 from gapless.backends.base import ChannelsBackend
@@ -68,7 +68,8 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
             bare channel names. Channel names are byte-exact; any string that UTF-8 can encode.
         stream_sleep_no_subscriptions: Milliseconds, at least 0. Kept for compatibility and without
             effect: nothing is polled, so there is no pause.
-        publish_timeout: Seconds that a publish waits for a connection, while there is none.
+        publish_timeout: Seconds that a publish waits for a connection, while there is none, for a server
+            that is not ready, and after a lost reply to find out what became of it.
         subscribe_timeout: Seconds that a subscribe waits for the server's confirmation.
         liveness_timeout: Seconds without a sign of life, a PING included, after which a connection
             is given up and made anew.
@@ -76,15 +77,16 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         max_backlog: Events that wait for a consumer of `events()` or `stream_events()`; what exceeds
             it is dropped, counted, and reported as a Gap.
         max_backlog_bytes: The same bound for their payloads.
-        max_outbox_bytes: Bytes of publishes that wait for a connection; beyond it, publish raises
+        max_outbox_bytes: Bytes of publishes that wait for a connection or a server; beyond it, publish raises
             BackendUnavailable at once.
 
     Raises:
         ConfigurationError: An argument is out of range or of the wrong kind.
     """
 
-    _push_link: type[PushLink]
     _scripts: tuple[Script, ...]
+    # What it takes to make up for missed events, where there is a history.
+    _streams: Streams | None = None
 
     def __init__(
         self,
@@ -197,17 +199,18 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
     async def publish(self, data: bytes, channels: Iterable[str]) -> None:
         """Publish data to channels, in their order, each once.
 
-        This operation is performed atomically: one command for one channel, one Lua script for any
-        number. While there is no connection it waits up to `publish_timeout`. It is never repeated
-        blindly, and a caller that is cancelled may still have published.
+        Atomic: one command for one channel, one Lua script for any number. Without a connection or a ready
+        server (READONLY, LOADING, MASTERDOWN, CLUSTERDOWN) it waits up to `publish_timeout`. It is never
+        repeated blindly: after a lost reply the Streams backend looks for the event, and sends it again only
+        if it certainly was not stored. A caller that is cancelled may still have published.
 
         Args:
             data: The payload, at most 512 MiB less 64 KiB. bytes, bytearray or memoryview.
             channels: Names, in any iterable; none is no command.
 
         Raises:
-            BackendUnavailable: No connection in time; nothing was sent.
-            PublishUncertain: The connection broke before the reply; it may or may not be published.
+            BackendUnavailable: No connection or no ready server in time; nothing was published.
+            PublishUncertain: The reply was lost, and whether it was published can't be known; says why.
             PermissionDenied, UnsupportedServer, BackendError: The server refused; the message says why.
                 What the ACL forbids is found channel by channel: those before have got the event.
             TypeError, ValueError: The arguments are not bytes and an iterable of names.
@@ -218,19 +221,22 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         try:
             names = check_channels(channels)
             if names:
-                command, script = self._publish_command(arguments.check_payload(data), names)
+                data = arguments.check_payload(data)
                 current = self._current
                 if current is None or current.loop is not get_running_loop():
                     current = self._enter()
                 session = current.session
+                command = self._publish_command(data, names, session.publisher)
                 if session.commands.link.ready:
                     # The hot path, without the coroutine that knows what to do when something fails.
+                    sent_at = monotonic()
                     try:
                         await session.commands.send(command)
-                        return
                     except (ReplyError, ConnectionLost) as error:
-                        command = session.repeatable(command, names, script, error)
-                await session.publish(command, names, script=script, impatient=in_litestar_worker)
+                        publish = self._slow_publish(command, names, sent_at)
+                        await session.publisher.publish(publish, error)
+                else:
+                    await session.publisher.publish(self._slow_publish(command, names))
         except Exception as error:
             if not in_litestar_worker():
                 raise
@@ -241,12 +247,12 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
     def stream_events(self) -> AsyncGenerator[tuple[str, Any], None]:
         """Return a generator, iterating over events of subscribed channels as they become available.
 
-        Yields channel and payload (bytes), in the order in which the server published them, also across
-        channels. It waits in this process only, so it can be cancelled at any time; it never raises for an
-        outage, and ends after `on_shutdown()`. There is no pause without subscriptions: nothing is polled,
-        so `stream_sleep_no_subscriptions` has no effect. Several generators get every event each, from
-        their first `anext()` on; events that arrive while there is none wait for the next one. See
-        `events()` for ids and gaps.
+        Yields channel and payload (bytes), in the order in which the server published them; also across
+        channels, but for what is read from a stream (missed events, large payloads). It waits in this
+        process only, so it can be cancelled at any time; it never raises for an outage, and ends after
+        `on_shutdown()`. Nothing is polled, so `stream_sleep_no_subscriptions` has no effect. Several
+        generators get every event each, from their first `anext()` on; events that arrive while there is
+        none wait for the next one. See `events()` for ids and gaps.
         """
         return Stream(self._delivery, payloads)
 
@@ -255,8 +261,12 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         return Stream(self._delivery, events)
 
     @abstractmethod
-    def _publish_command(self, data: bytes, names: list[str]) -> tuple[Command, Script | None]:
-        """Return the command that publishes to at least one channel, and the script that it runs."""
+    def _publish_command(self, data: bytes, names: list[str], publisher: Publisher) -> Command:
+        """Return the command that publishes to at least one channel."""
+
+    @abstractmethod
+    def _slow_publish(self, command: Command, names: list[str], sent_at: float = 0.0) -> Publish:
+        """Return what the slow path has to know of a command of `_publish_command()`."""
 
     def _delivery(self) -> Delivery:
         return self._enter().delivery
@@ -276,9 +286,10 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
                 self._source,
                 self._timing,
                 scripts=self._scripts,
-                push_link=self._push_link,
+                streams=self._streams,
                 deliver=delivery.put,
                 max_outbox_bytes=self._max_outbox_bytes,
+                impatient=in_litestar_worker,
             )
             current = self._loops[loop] = _InLoop(loop, session, delivery)
         self._current = current

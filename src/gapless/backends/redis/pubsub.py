@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from gapless._redis import scripts
 from gapless._redis.commands import Command
-from gapless._redis.pushes import PushLink
+from gapless._redis.publisher import Publish, Publisher
 from gapless.backends.redis.base import Bounds, RedisChannelsBackend
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ class RedisChannelsPubSubBackend(RedisChannelsBackend):
         ConfigurationError: An argument is out of range or of the wrong kind.
     """
 
-    _push_link = PushLink
     _scripts = (_PUBLISH,)
 
     def __init__(
@@ -63,7 +62,10 @@ class RedisChannelsPubSubBackend(RedisChannelsBackend):
             "Pub/Sub keeps no history; use RedisChannelsStreamBackend for get_history()"
         )
 
-    def _publish_command(self, data: bytes, names: list[str]) -> tuple[Command, scripts.Script | None]:
+    def _publish_command(self, data: bytes, names: list[str], publisher: Publisher) -> Command:  # noqa: ARG002
         if len(names) == 1:
-            return ("PUBLISH", self._keys.stem + names[0], data), None
-        return ("EVALSHA", _PUBLISH.sha, 0, data, *map(self._keys.stream, names)), _PUBLISH
+            return ("PUBLISH", self._keys.stem + names[0], data)
+        return ("EVALSHA", _PUBLISH.sha, 0, data, *map(self._keys.stream, names))
+
+    def _slow_publish(self, command: Command, names: list[str], sent_at: float = 0.0) -> Publish:
+        return Publish(command, names, _PUBLISH, None, sent_at)

@@ -7,20 +7,24 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
+from gapless._core.entries import Kept
 from gapless._core.event import Event, Gap
 from gapless._core.history import check_id, resume
 from gapless._core.names import check_channels
 from gapless._redis import scripts
 from gapless._redis.commands import Command
-from gapless._redis.pushes import FramedPushLink
+from gapless._redis.lost_publishes import FIND, Trace
+from gapless._redis.publisher import Publish, Publisher
+from gapless._redis.repairs import READ
+from gapless._redis.session import Streams
 from gapless.backends import arguments
 from gapless.backends.redis.base import Bounds, RedisChannelsBackend
+from gapless.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from gapless._redis.client import Redis, Valkey
 
 _PUBLISH = scripts.load("publish_stream.lua")
-_READ = scripts.load("read_stream.lua")
 
 # Keys looked at per SCAN in flush_all: a few hundred microseconds of the server's time.
 FLUSH_BATCH = 500
@@ -29,8 +33,9 @@ FLUSH_BATCH = 500
 class RedisChannelsStreamBackend(RedisChannelsBackend):
     """Redis channels backend, streams.
 
-    Every event is appended to the stream ``{key_prefix}_{channel}`` (entry fields ``data`` and
-    ``channel``) and pushed to subscribers in one atomic script.
+    Every event is appended to the stream ``{key_prefix}_{channel}`` (entry fields ``data``, ``channel``,
+    ``by``, the unique id of the publish, and ``server``, who appended it) and pushed to subscribers in one
+    atomic script.
 
     Args:
         history: Amount of messages to keep, at least 0. This will set a MAXLEN to the streams. 0 keeps
@@ -47,6 +52,15 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         resume_ttl: TTL of the key that remembers the id of a channel's last event, in milliseconds or
             as a timedelta, 1 ms to 100 years. It outlives the stream, so that a reader which comes back can
             be told whether it has missed anything.
+        sweep_interval: Seconds, within 20 %, between two comparisons of what was published with what was
+            pushed. It finds pushes that don't arrive although the connection is up.
+        durable: Whether a restart of the server, or the server that takes over from it, is known to have
+            every event that was acknowledged. If not, a restart is a Gap of reason ``restart`` on each
+            channel. None: the server is asked; a primary without replicas that has ``appendonly yes``
+            and ``appendfsync always`` counts as durable. Say False where backups may be restored.
+        max_push_bytes: Larger payloads are pushed by reference, at least 1: subscribers read them from the
+            stream, so that they don't fill the buffer that the server keeps for each subscriber. Without a
+            history everything is pushed whole.
 
     The other keywords, the bounds of every wait and queue, are those of `RedisChannelsBackend`.
 
@@ -54,8 +68,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         ConfigurationError: An argument is out of range or of the wrong kind.
     """
 
-    _push_link = FramedPushLink
-    _scripts = (_PUBLISH, _READ)
+    _scripts = (_PUBLISH, READ, FIND)
 
     def __init__(
         self,
@@ -67,6 +80,9 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         stream_ttl: int | timedelta | None = timedelta(seconds=60),
         key_prefix: str = "LITESTAR_CHANNELS",
         resume_ttl: int | timedelta = timedelta(hours=24),
+        sweep_interval: float = 5.0,
+        durable: bool | None = None,
+        max_push_bytes: int = 64 * 1024,
         **bounds: Unpack[Bounds],
     ) -> None:
         super().__init__(
@@ -76,11 +92,19 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             **bounds,
         )
         arguments.check_at_least(0, history=history)
+        arguments.check_at_least(1, max_push_bytes=max_push_bytes)
         self._history = history
         # MAXLEN ~ 0 would keep the entries of a whole node.
         operator = "~" if cap_streams_approximate and history else "="
-        ttl: int | str = "" if stream_ttl is None else arguments.parse_ttl_ms("stream_ttl", stream_ttl)
-        self._script_options = (operator, history, ttl, arguments.parse_ttl_ms("resume_ttl", resume_ttl))
+        ttl = None if stream_ttl is None else arguments.parse_ttl_ms("stream_ttl", stream_ttl)
+        resume_ttl_ms = arguments.parse_ttl_ms("resume_ttl", resume_ttl)
+        arguments.check_seconds(sweep_interval=sweep_interval)
+        if durable is not None and not isinstance(durable, bool):
+            raise ConfigurationError(f"durable: expected True, False or None, got {durable!r}")
+        # Without a history there is nothing to read, so everything has to be pushed.
+        pushed = max_push_bytes if history else arguments.MAX_PAYLOAD_BYTES
+        self._script_options = (operator, history, "" if ttl is None else ttl, resume_ttl_ms, pushed)
+        self._streams = Streams(self._keys, Kept(history, ttl), resume_ttl_ms, sweep_interval, durable)
 
     async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
         """Return the history of a channel, returning at most limit messages, oldest first.
@@ -140,8 +164,8 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             return [*_events(channel, await self._request("XRANGE", stream, "-", "+", *count))]
         after = check_id(after)
         # One more than asked for: the event `after` itself, which shows that nothing is missing.
-        entries, oldest, last_id = await self._enter().session.read(
-            _READ, [stream, self._keys.last(stream)], after, "" if limit is None else limit + 1
+        entries, oldest, last_id, *_ = await self._enter().session.read(
+            READ, [stream, self._keys.last(stream)], after, "" if limit is None else limit + 1, ""
         )
         found = resume(
             channel,
@@ -208,22 +232,31 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
     async def _request(self, *command: str | bytes | int) -> Any:
         return await self._enter().session.request(*command)
 
-    def _publish_command(self, data: bytes, names: list[str]) -> tuple[Command, scripts.Script | None]:
+    def _publish_command(self, data: bytes, names: list[str], publisher: Publisher) -> Command:
         keys = self._keys
+        by = f"{publisher.nonce}{next(publisher.serials):x}"
+        server = publisher.commands.peer.tag
         if len(names) == 1:
             stream = keys.stream(names[0])
-            command: Command = (
+            return (
                 "EVALSHA", _PUBLISH.sha, 2, stream, keys.last(stream),
-                data, *self._script_options, names[0],
+                data, *self._script_options, by, server, names[0],
             )  # fmt: skip
-            return command, _PUBLISH
         pairs: list[str] = []
         for stream in map(keys.stream, names):
             pairs += (stream, keys.last(stream))
-        return (
-            ("EVALSHA", _PUBLISH.sha, len(pairs), *pairs, data, *self._script_options, *names),
-            _PUBLISH,
-        )
+        return ("EVALSHA", _PUBLISH.sha, len(pairs), *pairs, data, *self._script_options, by, server, *names)
+
+    def _slow_publish(self, command: Command, names: list[str], sent_at: float = 0.0) -> Publish:
+        trace = None
+        if self._history:
+            first, last = (self._keys.stream(name) for name in (names[0], names[-1]))
+            trace = Trace(
+                by=str(command[-2 - len(names)]),
+                first=(first, self._keys.last(first)),
+                last=(last, self._keys.last(last)),
+            )
+        return Publish(command, names, _PUBLISH, trace, sent_at, server_at=-1 - len(names))
 
 
 def _events(channel: str, entries: Iterable[Any]) -> list[Event]:

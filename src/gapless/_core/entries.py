@@ -1,0 +1,66 @@
+"""What is pushed, and what a read of the stream finds.
+
+A mark is an entry id after the letter g, as frames have it; `NOTHING` is the mark before the first entry.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gapless._core.history import id_key
+
+NOTHING = b"g-"
+
+
+class Push(NamedTuple):
+    """A pushed frame. `data` is None if it was pushed by reference: the stream has it."""
+
+    mark: bytes
+    previous: bytes
+    data: bytes | None
+
+
+class Entry(NamedTuple):
+    """An entry of the stream. `server`: which server appended it, None if it does not say."""
+
+    id: bytes
+    data: bytes
+    server: bytes | None
+
+
+class Entries(NamedTuple):
+    """What a read of the stream found.
+
+    entries: From our last entry on, that one included if it is kept; oldest first.
+    oldest: Id of the oldest kept entry. last: the channel's last id, which outlives the entries.
+    more: The read was cut: there are entries after these. length: Number of all kept entries.
+    server: Who answered, in the form of `Entry.server`.
+    """
+
+    entries: list[Entry]
+    oldest: bytes | None
+    last: bytes | None
+    more: bool
+    length: int
+    server: bytes | None
+
+
+class Kept(NamedTuple):
+    """How much the publishers keep: entries for each channel, and a stream's time to live in ms."""
+
+    history: int
+    ttl_ms: int | None
+
+
+def id_of(mark: bytes | None) -> str | None:
+    return None if mark is None or mark == NOTHING else mark[1:].decode("ascii", "replace")
+
+
+def decoded(entry_id: bytes | None) -> str | None:
+    return None if entry_id is None else entry_id.decode()
+
+
+def is_newer(mark: bytes, than: bytes) -> bool:
+    if than == NOTHING:
+        return True
+    return id_key(mark[1:].decode()) > id_key(than[1:].decode())

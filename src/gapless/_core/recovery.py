@@ -1,0 +1,300 @@
+"""Which channels have to be looked at or read, in which order, and how much at once.
+
+Feed it what happens to the subscriber connection and what the reads found; drain `take_reads()` and make
+those reads on another connection. A *look* fetches the last ids of many channels: after a reconnect, and
+in every sweep. A *page* reads the entries of one channel. What is to be delivered comes out of each input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from gapless._core.backlog import Item
+from gapless._core.chain import FRESH, Output
+from gapless._core.entries import NOTHING, Entries, Kept, Push
+from gapless._core.subscription import Subscription
+
+# One MGET of so many last ids; one XRANGE of so many entries; so many reads under way at once.
+LOOK_CHANNELS = 256
+PAGE_ENTRIES = 256
+MAX_READS = 16
+
+# What is pushed to channels that sync is held up to this size; beyond it, it is read from the stream.
+MAX_HELD_BYTES = 16 * 1024 * 1024
+
+Purpose = Literal["sync", "sweep"]
+
+
+class Look:
+    """Fetch the last ids of `subscriptions`."""
+
+    __slots__ = ("purpose", "rounds", "subscriptions")
+
+    def __init__(self, subscriptions: list[Subscription], purpose: Purpose) -> None:
+        self.subscriptions = subscriptions
+        self.purpose: Purpose = purpose
+        self.rounds = [subscription.chain.round for subscription in subscriptions]
+
+
+class Page:
+    """Read at most `count` entries of `subscription`, from `start` on, inclusive ("-": from the oldest)."""
+
+    __slots__ = ("count", "round", "start", "subscription")
+
+    def __init__(self, subscription: Subscription, start: bytes) -> None:
+        self.subscription = subscription
+        self.start = start
+        self.count = PAGE_ENTRIES
+        self.round = subscription.chain.round
+
+
+Read = Look | Page
+
+
+class Recovery:
+    """The channels of one process that are not known to be whole.
+
+    Attributes:
+        server: The one that the subscriber connection leads to, None if unknown.
+        aliases: Servers that took the place of another one and have everything that it had: their names,
+            and the name under which both count.
+        starving: A sweep found events that were never pushed: the subscriber connection is of no use.
+            Whoever renews it sets it back.
+        repairs: Reads of entries that found what had not been pushed.
+        sweeps: Sweeps that are complete.
+    """
+
+    def __init__(self, kept: Kept, resume_ttl_ms: int) -> None:
+        self._kept = kept
+        self._resume_ttl_ms = resume_ttl_ms
+        self._to_look: dict[Subscription, None] = {}
+        self._to_sweep: list[Subscription] = []
+        self._to_read: dict[Subscription, None] = {}
+        self._active: set[Read] = set()
+        self._held_bytes = 0
+        # Channels whose last id was ahead of what was pushed, with the tip at that time; then those that
+        # are read because it still was when they were looked at again.
+        self._suspects: dict[Subscription, tuple[bytes, bytes | None]] = {}
+        self._starved: set[Subscription] = set()
+        self._checking = False
+        self.server: bytes | None = None
+        self.aliases: dict[bytes, bytes] = {}
+        self.starving = False
+        self.repairs = 0
+        self.sweeps = 0
+
+    @property
+    def syncing(self) -> int:
+        """Number of channels that are looked at or read, or wait for it."""
+        reading = sum(isinstance(read, Page) for read in self._active)
+        looking = sum(
+            len(read.subscriptions)
+            for read in self._active
+            if isinstance(read, Look) and read.purpose == "sync"
+        )
+        return len(self._to_look) + len(self._to_read) + reading + looking
+
+    @property
+    def pending(self) -> bool:
+        """Whether `take_reads()` has something to give."""
+        waiting = self._to_look or self._to_read or self._to_sweep
+        return bool(waiting) and len(self._active) < MAX_READS
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether a sweep is not complete."""
+        return self._checking
+
+    def resubscribed(self, subscription: Subscription, doubt: bytes | None = None) -> None:
+        """A channel is subscribed again after a time in which pushes may have been missed."""
+        self._held_bytes -= subscription.chain.held_bytes
+        subscription.chain.interrupt(doubt)
+        self._starved.discard(subscription)
+        self._to_read.pop(subscription, None)
+        self._to_look[subscription] = None
+
+    def push(self, subscription: Subscription, push: Push) -> bool:
+        """A frame that does not follow the last entry: return whether to deliver it."""
+        chain = subscription.chain
+        was_syncing = chain.syncing
+        held_before = chain.held_bytes
+        if chain.push(push, self._kept):
+            return True
+        if chain.syncing:
+            if not was_syncing:
+                self._to_read[subscription] = None
+            self._held_bytes += chain.held_bytes - held_before
+            if self._held_bytes > MAX_HELD_BYTES:
+                self._held_bytes -= chain.held_bytes
+                chain.release()
+        return False
+
+    def sweep(self, subscriptions: Iterable[Subscription]) -> None:
+        """Compare every channel's last id with what was pushed; does nothing while a sweep goes on."""
+        if not self._checking:
+            self._checking = True
+            self._suspects.clear()
+            self._to_sweep = [s for s in subscriptions if s.live and not s.chain.syncing]
+            self._finish_sweep()
+
+    def recheck(self) -> None:
+        """Some time after a sweep: read the channels that have not moved since and are still behind."""
+        for subscription, (tip, last_id) in self._suspects.items():
+            chain = subscription.chain
+            if not subscription.live or chain.tip is not tip:
+                continue
+            if chain.position is None:
+                # Nothing is owed so far, and nothing was pushed meanwhile: begin here.
+                chain.begin(last_id, 0)
+                continue
+            if tip is not FRESH:
+                self._starved.add(subscription)
+            chain.interrupt()
+            self._to_look[subscription] = None
+        self._suspects.clear()
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether `recheck()` has anything to do."""
+        return bool(self._suspects)
+
+    def take_reads(self) -> list[Read]:
+        """Return the reads to make now. Each must be answered by `looked`, `paged`, `failed` or `refused`."""
+        reads: list[Read] = []
+        while self.pending:
+            read: Read
+            if channels := self._take(self._to_look, LOOK_CHANNELS):
+                read = Look(channels, "sync")
+                for subscription in channels:
+                    subscription.chain.cover()
+            elif channels := self._take(self._to_read, 1):
+                channels[0].chain.cover()
+                position = channels[0].chain.position or NOTHING
+                read = Page(channels[0], b"-" if position == NOTHING else position[1:])
+            elif not self._to_sweep:
+                break
+            else:
+                read = Look(self._to_sweep[:LOOK_CHANNELS], "sweep")
+                del self._to_sweep[:LOOK_CHANNELS]
+            self._active.add(read)
+            reads.append(read)
+        return reads
+
+    def looked(self, look: Look, last_ids: list[bytes | None], now_ms: int) -> list[Item]:
+        """A look's last ids, in the order of its channels. `now_ms`: wall clock, in ms since 1970."""
+        self._active.discard(look)
+        items: list[Item] = []
+        for subscription, round_, last_id in zip(look.subscriptions, look.rounds, last_ids, strict=True):
+            chain = subscription.chain
+            if not self._is_wanted(subscription, round_):
+                continue
+            if look.purpose == "sweep":
+                if not chain.syncing and chain.position != (NOTHING if last_id is None else b"g" + last_id):
+                    self._suspects[subscription] = (chain.tip, last_id)
+                continue
+            held_before = chain.held_bytes
+            output = chain.looked(last_id, now_ms, self._resume_ttl_ms)
+            self._held_bytes += chain.held_bytes - held_before
+            if output is not None:
+                items += _items(subscription, output)
+            if chain.syncing:
+                self._to_read[subscription] = None
+        self._finish_sweep()
+        return items
+
+    def paged(self, page: Page, found: Entries) -> list[Item]:
+        """What a page found."""
+        self._active.discard(page)
+        subscription = page.subscription
+        chain = subscription.chain
+        if not self._is_wanted(subscription, page.round):
+            return []
+        held_before = chain.held_bytes
+        output = chain.read(self._with_aliases(found), self._kept, self.server)
+        self._held_bytes += chain.held_bytes - held_before
+        if output:
+            self.repairs += 1
+            if subscription in self._starved and any(data is not None for data, _ in output):
+                self.starving = True
+        if chain.syncing:
+            self._to_read[subscription] = None
+        else:
+            self._starved.discard(subscription)
+        return _items(subscription, output)
+
+    def failed(self, read: Read) -> None:
+        """The connection of a read was lost: it is made again."""
+        self._active.discard(read)
+        if isinstance(read, Page):
+            if self._is_wanted(read.subscription, read.round):
+                self._to_read[read.subscription] = None
+        elif read.purpose == "sync":
+            for subscription, round_ in zip(read.subscriptions, read.rounds, strict=True):
+                if self._is_wanted(subscription, round_):
+                    self._to_look[subscription] = None
+        self._finish_sweep()
+
+    def refused(self, read: Read) -> list[Item]:
+        """The server refuses a read, and will again: what can't be checked is reported."""
+        self._active.discard(read)
+        items: list[Item] = []
+        if isinstance(read, Look) and read.purpose == "sweep":
+            self._finish_sweep()
+            return items
+        affected = (
+            [(read.subscription, read.round)]
+            if isinstance(read, Page)
+            else zip(read.subscriptions, read.rounds, strict=True)
+        )
+        for subscription, round_ in affected:
+            chain = subscription.chain
+            if self._is_wanted(subscription, round_):
+                self._held_bytes -= chain.held_bytes
+                items += _items(subscription, chain.give_up())
+        return items
+
+    def _take(self, waiting: dict[Subscription, None], count: int) -> list[Subscription]:
+        """Take the first channels that are still wanted."""
+        taken: list[Subscription] = []
+        while waiting and len(taken) < count:
+            subscription = next(iter(waiting))
+            del waiting[subscription]
+            if self._is_wanted(subscription):
+                taken.append(subscription)
+        return taken
+
+    def _is_wanted(self, subscription: Subscription, round_: int | None = None) -> bool:
+        """Whether a read's result is still of use; what is held for a channel nobody wants is let go."""
+        chain = subscription.chain
+        if not subscription.wanted:
+            self._held_bytes -= chain.held_bytes
+            chain.release()
+            return False
+        return round_ is None or chain.round == round_
+
+    def _with_aliases(self, found: Entries) -> Entries:
+        if not self.aliases:
+            return found
+        names = self.aliases
+        entries = [
+            entry._replace(server=names.get(entry.server or b"", entry.server)) for entry in found.entries
+        ]
+        return found._replace(entries=entries, server=names.get(found.server or b"", found.server))
+
+    def _finish_sweep(self) -> None:
+        if self._checking and not self._to_sweep:
+            if any(isinstance(read, Look) and read.purpose == "sweep" for read in self._active):
+                return
+            self._checking = False
+            self.sweeps += 1
+
+
+def _items(subscription: Subscription, output: list[Output]) -> list[Item]:
+    items: list[Item] = []
+    for out in output:
+        if out[0] is None:
+            items.append((subscription, None, out[1]))
+        else:
+            items.append((subscription, out[0], out[1]))
+    return items

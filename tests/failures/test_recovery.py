@@ -1,0 +1,321 @@
+"""What a consumer of streams sees of events that were published while it could not hear them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import timedelta
+from socket import SO_RCVBUF, SOL_SOCKET
+from typing import Any
+
+import pytest
+
+import gapless._core.recovery
+from gapless import Event, Gap, RedisChannelsStreamBackend
+from tests.conftest import make_client
+from tests.failures.test_link import behind_proxy, push_link
+from tests.redis.test_hot_path import command_calls
+from tests.support.servers import Server
+from tests.support.waiting import take, until
+
+
+def recovery(backend: Any) -> Any:
+    return backend._enter().session._repairs.recovery
+
+
+@pytest.fixture
+async def streams(server: Server, client: Any) -> AsyncIterator[RedisChannelsStreamBackend]:
+    """A publisher with a history that is long enough, and connections of its own."""
+    backend = RedisChannelsStreamBackend(1000, redis=client)
+    yield backend
+    await backend.on_shutdown()
+
+
+async def whole(backend: Any) -> None:
+    """Wait until the backend is connected and every channel is live and whole."""
+    session = backend._enter().session
+    await until(
+        lambda: (
+            session.pushes.link.connected
+            and len(session.subscriptions.live) == len(session.subscriptions)
+            and not recovery(backend).syncing
+        ),
+        "every channel live",
+    )
+
+
+async def cut(backend: Any, proxy: Any) -> None:
+    """Cut the connections, and keep them cut."""
+    proxy.refusing = True
+    proxy.cut()
+    await until(lambda: not push_link(backend).connected, "the loss")
+
+
+def numbers(items: list[Event | Gap]) -> list[int]:
+    return [int(item.data) for item in items if isinstance(item, Event)]
+
+
+async def publish(backend: Any, *published: int, channel: str = "room") -> None:
+    for number in published:
+        await backend.publish(b"%d" % number, [channel])
+
+
+async def test_events_of_an_outage_are_delivered_after_it(
+    wire: str, server: Server, streams: RedisChannelsStreamBackend
+) -> None:
+    async with behind_proxy("streams", server) as (backend, proxy):
+        await backend.subscribe(["room", "other"])
+        async with aclosing(backend.events()) as events:
+            await publish(streams, 0, 1)
+            assert numbers(await take(events, 2)) == [0, 1]
+            await cut(backend, proxy)
+            await publish(streams, *range(2, 700))  # more than one page
+            proxy.refusing = False
+            await whole(backend)
+            await publish(streams, 700)
+            assert numbers(await take(events, 699)) == list(range(2, 701))
+
+
+async def test_the_first_event_of_a_channel_may_fall_into_an_outage(
+    server: Server, streams: RedisChannelsStreamBackend
+) -> None:
+    async with behind_proxy("streams", server) as (backend, proxy):
+        await backend.subscribe(["room"])
+        await cut(backend, proxy)
+        await publish(streams, 0, 1)
+        proxy.refusing = False
+        async with aclosing(backend.events()) as events:
+            assert numbers(await take(events, 2)) == [0, 1]
+
+
+async def test_what_the_history_no_longer_has_is_a_gap(server: Server) -> None:
+    client = make_client(server)
+    publisher = RedisChannelsStreamBackend(10, redis=client, cap_streams_approximate=False)
+    async with behind_proxy("streams", server) as (backend, proxy):
+        await backend.subscribe(["room"])
+        async with aclosing(backend.events()) as events:
+            await publish(publisher, 0)
+            (first,) = await take(events, 1)
+            await cut(backend, proxy)
+            await publish(publisher, *range(1, 31))
+            proxy.refusing = False
+            gap, *rest = await take(events, 11)
+            assert gap == Gap("room", first.id, "trimmed")
+            assert numbers(rest) == list(range(21, 31))
+    await publisher.on_shutdown()
+    await client.aclose()
+
+
+async def test_without_a_history_what_was_missed_is_a_gap(server: Server) -> None:
+    client = make_client(server)
+    publisher = RedisChannelsStreamBackend(0, redis=client)
+    async with behind_proxy("streams", server) as (backend, proxy):
+        await backend.subscribe(["room"])
+        async with aclosing(backend.events()) as events:
+            await publish(publisher, 0)
+            (first,) = await take(events, 1)
+            await cut(backend, proxy)
+            await publish(publisher, 1)
+            proxy.refusing = False
+            assert await take(events, 1) == [Gap("room", first.id, "trimmed")]
+            await publish(publisher, 2, 3)
+            assert numbers(await take(events, 2)) == [2, 3]
+    await publisher.on_shutdown()
+    await client.aclose()
+
+
+async def test_a_quiet_channel_that_expires_has_missed_nothing(server: Server) -> None:
+    client = make_client(server)
+    publisher = RedisChannelsStreamBackend(10, redis=client, stream_ttl=timedelta(milliseconds=50))
+    async with behind_proxy("streams", server, sweep_interval=0.1) as (backend, proxy):
+        await backend.subscribe(["room"])
+        async with aclosing(backend.events()) as events:
+            await publish(publisher, 0)
+            await take(events, 1)
+            await until(lambda: b"$" not in server.command("KEYS", "LITESTAR_CHANNELS_room"), "the expiry")
+            await cut(backend, proxy)
+            proxy.refusing = False
+            await whole(backend)
+            sweeps = recovery(backend).sweeps
+            await until(lambda: recovery(backend).sweeps >= sweeps + 2, "two sweeps")
+            await publish(publisher, 1)
+            assert numbers(await take(events, 1)) == [1]
+    await publisher.on_shutdown()
+    await client.aclose()
+
+
+@pytest.mark.parametrize("noticed_by", ["event", "sweep"])
+async def test_flushall_is_a_reset(
+    server: Server, streams: RedisChannelsStreamBackend, noticed_by: str
+) -> None:
+    client = make_client(server)
+    interval = 0.1 if noticed_by == "sweep" else 60.0
+    backend = RedisChannelsStreamBackend(10, redis=client, sweep_interval=interval)
+    await backend.subscribe(["room"])
+    async with aclosing(backend.events()) as events:
+        await publish(streams, 0)
+        (first,) = await take(events, 1)
+        # An id can be given again within the same millisecond, if the stream is deleted; then nothing can tell.
+        await until(lambda: time.time() * 1000 > int(first.id.partition("-")[0]) + 1, "the next millisecond")
+        server.command("FLUSHALL")
+        if noticed_by == "event":
+            await publish(streams, 1)
+        assert await take(events, 1) == [Gap("room", first.id, "reset")]
+        if noticed_by == "sweep":
+            await publish(streams, 1)
+        assert numbers(await take(events, 1)) == [1]
+        assert push_link(backend).generation == 1
+    await backend.on_shutdown()
+    await client.aclose()
+
+
+async def test_only_channels_that_moved_are_read_after_a_reconnect(
+    server: Server, streams: RedisChannelsStreamBackend
+) -> None:
+    async with behind_proxy("streams", server) as (backend, proxy):
+        channels = [f"room{n}" for n in range(10_000)]
+        await backend.subscribe(channels)
+        await cut(backend, proxy)
+        for channel in channels[:300:10]:
+            await publish(streams, 1, channel=channel)
+        before = command_calls(server)
+        proxy.refusing = False
+        async with aclosing(backend.events()) as events:
+            got = await take(events, 30)
+        assert {item.channel for item in got} == set(channels[:300:10])
+        await whole(backend)
+        spent = command_calls(server) - before
+        assert spent["subscribe"] == 20
+        assert spent["mget"] <= 60  # 40 full ones; the acknowledgements come in several chunks
+        assert spent["evalsha"] == 30
+
+
+async def test_a_thousand_channels_missed_events_at_once(server: Server, streams: Any) -> None:
+    async with behind_proxy("streams", server) as (backend, proxy):
+        channels = [f"room{n}" for n in range(1000)]
+        await backend.subscribe(channels)
+        await cut(backend, proxy)
+        for n in range(3):
+            await streams.publish(b"%d" % n, channels)
+        proxy.refusing = False
+        async with aclosing(backend.events()) as events:
+            got = await take(events, 3000)
+        for channel in channels:
+            assert numbers([item for item in got if item.channel == channel]) == [0, 1, 2]
+
+
+async def test_pushes_that_do_not_arrive_are_noticed_by_the_sweep(
+    server: Server, streams: Any, client: Any
+) -> None:
+    quick = RedisChannelsStreamBackend(100, redis=client, sweep_interval=0.2)
+    await quick.subscribe(["room"])
+    async with aclosing(quick.events()) as events:
+        await publish(streams, 0)
+        await take(events, 1)
+        # Appended as by a publisher whose push goes to a server that we are not connected to.
+        stream = streams._make_key("room")
+        for number in (b"1", b"2"):
+            entry_id = await client.xadd(stream, {"data": number, "channel": "room"})
+            await client.set(streams._keys.last(stream), entry_id)
+        assert numbers(await take(events, 2)) == [1, 2]
+        await until(lambda: push_link(quick).generation == 2, "a new subscriber connection")
+        await publish(streams, 3)
+        assert numbers(await take(events, 1)) == [3]
+    await quick.on_shutdown()
+
+
+async def test_a_sweep_leaves_whole_channels_alone(server: Server, client: Any, streams: Any) -> None:
+    quick = RedisChannelsStreamBackend(100, redis=client, sweep_interval=0.05)
+    await quick.subscribe([f"room{n}" for n in range(1000)])
+    async with aclosing(quick.events()) as events:
+        for n in range(300):
+            await publish(streams, n, channel=f"room{n}")
+        await take(events, 300)
+        before = command_calls(server)
+        sweeps = recovery(quick).sweeps
+        await until(lambda: recovery(quick).sweeps >= sweeps + 5, "five sweeps")
+        spent = command_calls(server) - before
+        assert spent["evalsha"] == 0
+        assert spent["mget"] <= 7 * 4
+        assert push_link(quick).generation == 1
+    await quick.on_shutdown()
+
+
+async def test_a_subscriber_that_is_cut_off_for_being_slow_gets_everything(
+    server: Server, streams: RedisChannelsStreamBackend, client: Any
+) -> None:
+    server.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 1mb 1")
+    try:
+        backend = RedisChannelsStreamBackend(1000, redis=client)
+        await backend.subscribe(["room"])
+        async with aclosing(backend.events()) as events:
+            socket = backend._enter().session.pushes._wire._transport.get_extra_info("socket")
+            socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 64 * 1024)  # else the kernel takes it all
+            publisher = streams._enter().session.publisher
+            # Its loop stands still while 12 MB are pushed to it, in pieces that the server copies for it.
+            await streams.publish(b"-1", ["room"])
+            await take(events, 1)
+            for n in range(900):
+                command = streams._publish_command(b"%d" % n + b" " * 14_000, ["room"], publisher)
+                server.command(*(p.decode() if isinstance(p, bytes) else str(p) for p in command))
+            got = await take(events, 900)
+            assert numbers(got) == list(range(900))
+        assert push_link(backend).generation >= 2
+        await backend.on_shutdown()
+    finally:
+        server.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 32mb 8mb 60")
+
+
+async def test_a_stalled_event_loop_loses_nothing(server: Server, streams: Any, client: Any) -> None:
+    backend = RedisChannelsStreamBackend(1000, redis=client, liveness_timeout=0.5)
+    await backend.subscribe(["room"])
+    async with aclosing(backend.events()) as events:
+        await publish(streams, *range(100))
+        time.sleep(3)  # the loop stands still; nothing else can make it so
+        await publish(streams, *range(100, 200))
+        assert numbers(await take(events, 200)) == list(range(200))
+    await backend.on_shutdown()
+
+
+async def test_what_is_held_while_a_channel_is_read_is_bounded(
+    server: Server, streams: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gapless._core.recovery, "MAX_HELD_BYTES", 1000)
+    monkeypatch.setattr(gapless._core.recovery, "PAGE_ENTRIES", 10)
+    async with behind_proxy("streams", server) as (backend, proxy):
+        await backend.subscribe(["room"])
+        async with aclosing(backend.events()) as events:
+            await cut(backend, proxy)
+            await publish(streams, *range(500))
+            proxy.refusing = False
+            publishing = asyncio.ensure_future(publish(streams, *range(500, 1000)))
+            got: list[Any] = []
+            while len(got) < 1000:
+                got += await take(events, 1)
+                assert recovery(backend)._held_bytes <= 1000
+            await publishing
+            assert numbers(got) == list(range(1000))
+
+
+async def test_a_stream_that_may_not_be_read_is_a_gap(server: Server, streams: Any) -> None:
+    server.command(
+        "ACL", "SETUSER", "u", "reset", "on", ">pw", "~*", "&*", "+@all", "-xrange", "-mget"
+    )  # fmt: skip
+    try:
+        client = make_client(server, username="u", password="pw")
+        backend = RedisChannelsStreamBackend(10, redis=client)
+        await backend.subscribe(["room"])
+        async with aclosing(backend.events()) as events:
+            await publish(streams, 0)
+            (first,) = await take(events, 1)
+            server.command("CLIENT", "KILL", "TYPE", "pubsub")
+            gap, *_rest = await take(events, 1)
+            assert gap == Gap("room", first.id, "disconnected")
+            await publish(streams, 1)
+            assert numbers(await take(events, 1)) == [1]
+        await backend.on_shutdown()
+        await client.aclose()
+    finally:
+        server.command("ACL", "DELUSER", "u")

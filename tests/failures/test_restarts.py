@@ -1,0 +1,141 @@
+"""What a consumer of streams sees when the server is restarted, with its data, with older data, without."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from gapless import Event, Gap, RedisChannelsStreamBackend
+from tests.conftest import make_client, server_binary
+from tests.failures.test_link import behind_proxy, link
+from tests.failures.test_recovery import cut, numbers, publish, recovery, whole
+from tests.support.servers import Server
+from tests.support.waiting import take, until
+
+
+@asynccontextmanager
+async def publisher_on(server: Any) -> AsyncIterator[Any]:
+    client = make_client(server)
+    backend = RedisChannelsStreamBackend(1000, redis=client)
+    await backend.on_startup()
+    yield backend
+    await backend.on_shutdown()
+    await client.aclose()
+
+
+async def restart(server: Any, publisher: Any) -> None:
+    """kill -9 and start, with what the server wrote: its log, or what SAVE saved, or nothing."""
+    before = link(publisher).generation
+    server.kill()
+    server.start()
+    await until(
+        lambda: link(publisher).generation > before and link(publisher).ready, "the publisher is back"
+    )
+
+
+async def test_a_durable_server_may_restart() -> None:
+    with Server(server_binary(), "--appendonly", "yes", "--appendfsync", "always") as server:
+        async with behind_proxy("streams", server) as (backend, proxy), publisher_on(server) as publisher:
+            await backend.subscribe(["room"])
+            async with aclosing(backend.events()) as events:
+                await publish(publisher, 0)
+                await take(events, 1)
+                await cut(backend, proxy)
+                await publish(publisher, 1)
+                await restart(server, publisher)
+                await publish(publisher, 2)
+                proxy.refusing = False
+                assert numbers(await take(events, 2)) == [1, 2]
+                await whole(backend)
+                await publish(publisher, 3)
+                (item,) = await take(events, 1)
+                assert isinstance(item, Event), "no gap: the server wrote everything before it answered"
+
+
+@pytest.mark.parametrize("declared", [None, True])
+async def test_a_restart_is_a_gap_unless_the_server_is_durable(declared: bool | None) -> None:
+    with Server(server_binary(), "--appendonly", "yes", "--appendfsync", "everysec") as server:
+        async with (
+            behind_proxy("streams", server, durable=declared) as (backend, proxy),
+            publisher_on(server) as publisher,
+        ):
+            await backend.subscribe(["room", "quiet"])
+            async with aclosing(backend.events()) as events:
+                await publish(publisher, 0)
+                (first,) = await take(events, 1)
+                await cut(backend, proxy)
+                await restart(server, publisher)
+                proxy.refusing = False
+                if declared is None:
+                    gaps = await take(events, 2)
+                    assert {(gap.channel, gap.after, gap.reason) for gap in gaps} == {
+                        ("room", first.id, "restart"),
+                        ("quiet", None, "restart"),
+                    }
+                await whole(backend)
+                await publish(publisher, 1)
+                assert numbers(await take(events, 1)) == [1]
+
+
+async def test_an_older_snapshot_is_a_rollback() -> None:
+    with Server(server_binary()) as server:
+        async with behind_proxy("streams", server) as (backend, proxy), publisher_on(server) as publisher:
+            await backend.subscribe(["room"])
+            async with aclosing(backend.events()) as events:
+                await publish(publisher, 0)
+                server.command("SAVE")
+                await publish(publisher, 1, 2)
+                *_, last = await take(events, 3)
+                await cut(backend, proxy)
+                await restart(server, publisher)
+                await publish(publisher, 3)
+                proxy.refusing = False
+                gap, new = await take(events, 2)
+                assert gap == Gap("room", last.id, "rollback")
+                assert numbers([new]) == [3]
+                await whole(backend)
+                await publish(publisher, 4)
+                assert numbers(await take(events, 1)) == [4]
+
+
+async def test_what_was_never_seen_of_a_lost_history_is_a_gap() -> None:
+    with Server(server_binary()) as server:
+        async with behind_proxy("streams", server) as (backend, proxy), publisher_on(server) as publisher:
+            await backend.subscribe(["room"])
+            async with aclosing(backend.events()) as events:
+                await publish(publisher, 0)
+                await take(events, 1)
+                await cut(backend, proxy)
+                await publish(publisher, 1)
+                server.command("SAVE")
+                await publish(publisher, 2)  # acknowledged, seen by nobody, and thrown away
+                await restart(server, publisher)
+                await publish(publisher, 3)
+                proxy.refusing = False
+                one, gap, three = await take(events, 3)
+                assert numbers([one, three]) == [1, 3]
+                assert gap == Gap("room", one.id, "restart")
+
+
+async def test_an_empty_server_is_a_gap() -> None:
+    with Server(server_binary()) as server:
+        async with behind_proxy("streams", server) as (backend, proxy), publisher_on(server) as publisher:
+            await backend.subscribe(["room", "quiet"])
+            async with aclosing(backend.events()) as events:
+                await publish(publisher, 0)
+                (first,) = await take(events, 1)
+                await cut(backend, proxy)
+                await restart(server, publisher)
+                proxy.refusing = False
+                gaps = await take(events, 2)
+                assert {(gap.channel, gap.after, gap.reason) for gap in gaps} == {
+                    ("room", first.id, "reset"),
+                    ("quiet", None, "restart"),
+                }
+                await whole(backend)
+                await until(lambda: recovery(backend).syncing == 0, "the end of recovery")
+                await publish(publisher, 1)
+                assert numbers(await take(events, 1)) == [1]
