@@ -9,9 +9,11 @@ from gapless import Event, Gap
 from gapless._core.entries import Push
 from gapless._redis.repairs import Repairs
 
-BUGS = ("skip-verify", "duplicate", "swallow-gap")
+BUGS = ("skip-verify", "duplicate", "swallow-gap", "deaf")
 # One event in so many is delivered twice.
 DUPLICATE_EVERY = 20
+# After so many events, nothing comes any more.
+DEAF_AFTER = 100
 
 
 def plant(bug: str | None) -> None:
@@ -49,3 +51,5 @@ async def spoil(
         count += isinstance(item, Event)
         if bug == "duplicate" and isinstance(item, Event) and count % DUPLICATE_EVERY == 0:
             yield item
+        if bug == "deaf" and count == DEAF_AFTER:
+            return

@@ -29,7 +29,11 @@ class Result:
 
 
 async def run_round(
-    schedule: Schedule, *, bug: str | None = None, say: Callable[[str], None] = lambda line: None
+    schedule: Schedule,
+    *,
+    bug: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    settle_seconds: float = SETTLE_SECONDS,
 ) -> Result:
     """Run a schedule and judge what the consumers saw.
 
@@ -37,6 +41,7 @@ async def run_round(
         schedule: The faults, and how many workers there are.
         bug: One of bugs.BUGS, planted in every consumer.
         say: Gets each line of the timeline at once.
+        settle_seconds: How long consumers may take to get or report everything, once nothing disturbs them.
     """
     result = Result(schedule)
 
@@ -49,7 +54,7 @@ async def run_round(
         extra: list[Violation] = []
         try:
             await system.start()
-            extra += await _disturb_and_settle(system, schedule, log)
+            extra += await _disturb_and_settle(system, schedule, log, settle_seconds)
         except (EOFError, TimeoutError) as error:
             extra.append(Violation("worker", "a worker", "any", str(error) or "no answer in time"))
         finally:
@@ -62,7 +67,7 @@ async def run_round(
 
 
 async def _disturb_and_settle(
-    system: System, schedule: Schedule, log: Callable[[str], None]
+    system: System, schedule: Schedule, log: Callable[[str], None], settle_seconds: float
 ) -> list[Violation]:
     """Publish under faults; then see that everything comes out, first by itself, then with one more event."""
     started = time.monotonic()
@@ -79,9 +84,9 @@ async def _disturb_and_settle(
     system.heal()
     await _ask_all(system.producers, "pause")
     log(f"{time.monotonic() - started:6.2f} s  the faults are over, nothing is published any more")
-    left = await _settle(system)
+    left = await _settle(system, settle_seconds)
     found = [
-        Violation("tail", v.consumer, v.channel, f"{SETTLE_SECONDS:g} s later still: {v.text}") for v in left
+        Violation("tail", v.consumer, v.channel, f"{settle_seconds:g} s later still: {v.text}") for v in left
     ]
     marks = [mark for answer in await _ask_all(system.producers, "finish") for mark in answer["finished"]]
     log(f"{time.monotonic() - started:6.2f} s  one more event on every channel")
@@ -89,9 +94,9 @@ async def _disturb_and_settle(
         consumer.ask(do="expect", payloads=marks)
     for consumer in system.consumers:
         try:
-            await consumer.answer(SETTLE_SECONDS)
+            await consumer.answer(settle_seconds)
         except TimeoutError:
-            found.append(_deaf(system, consumer, marks))
+            found.append(_deaf(system, consumer, marks, settle_seconds))
     log(f"{time.monotonic() - started:6.2f} s  the end")
     return found
 
@@ -102,9 +107,9 @@ async def _ask_all(workers: list[Worker], request: str) -> list[dict[str, list[s
     return [await worker.answer(SETTLE_SECONDS) for worker in workers]
 
 
-async def _settle(system: System) -> list[Violation]:
-    """Return when no loss is left, or the losses that are left after SETTLE_SECONDS."""
-    end = time.monotonic() + SETTLE_SECONDS
+async def _settle(system: System, seconds: float) -> list[Violation]:
+    """Return when no loss is left, or the losses that are left after `seconds`."""
+    end = time.monotonic() + seconds
     while left := losses(system.history()):
         if time.monotonic() > end:
             return left
@@ -112,7 +117,7 @@ async def _settle(system: System) -> list[Violation]:
     return []
 
 
-def _deaf(system: System, consumer: Worker, marks: list[str]) -> Violation:
+def _deaf(system: System, consumer: Worker, marks: list[str], seconds: float) -> Violation:
     items = next(c.items for c in system.history().consumers if c.name == consumer.name)
     missing = sorted(set(marks) - {item.payload for item in items})
-    return Violation("deaf", consumer.name, "any", f"not received within {SETTLE_SECONDS:g} s: {missing}")
+    return Violation("deaf", consumer.name, "any", f"not received within {seconds:g} s: {missing}")
