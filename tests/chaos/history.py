@@ -14,7 +14,7 @@ Outcome = Literal["acknowledged", "failed", "uncertain"]
 class Publish:
     """One call of publish: it began and ended, and the server executed it in between, or not at all.
 
-    An uncertain one may have been executed at any time after it began.
+    An uncertain one may also have been executed some time later.
     """
 
     producer: str

@@ -49,6 +49,7 @@ GOOD = [
     # A gap is needed if an uncertain publish may have been executed there.
     ("a1@1 a2@3? a3@5", "a1 gap a3"),
     ("a1@1 a2@3? a3@5", "a1 a3 gap"),
+    ("a1@1 a2@3? a3@5 a4@8", "a1 a3 gap a4"),
     # Publishes at the same time come in any order, and so do their holes.
     ("a1@1-9 b1@1-9", "b1 a1"),
     ("a1@1 a2@3-9 b1@3-9 b2@10", "a1 b1 gap b2"),
@@ -75,6 +76,7 @@ BAD = [
     ("a1@1 a2@3 a3@5", "a1 a2 gap a3", "cry-wolf"),
     ("a1@1 a2@3! a3@5", "a1 gap a3", "cry-wolf"),
     ("a1@1 a2@3 a3@5", "a1 gap a3 gap", "cry-wolf"),
+    ("a1@1 a2@3? a3@50", "a1 a3 gap", "cry-wolf"),
 ]
 
 

@@ -1,4 +1,7 @@
-"""For the tests of those who use gapless, or write a backend of their own."""
+"""For the tests of those who use gapless, or write a backend of their own.
+
+`gapless.testing.faults` has a proxy and a server that misbehave on request.
+"""
 
 from gapless.testing.contract import BackendContract
 
