@@ -192,10 +192,11 @@ class World:
         """FLUSHALL."""
         if self.clock_is_wrong:
             self._let_arrive()
-            self.save()  # a deletion that a rollback takes back is beyond what ids can tell then
         # A channel without any event, before and after: nothing can show that it had some meanwhile.
         self._waive_if_nothing_came()
         self.server.entries, self.server.last, self.server.top = [], None, (0, 0)
+        if self.clock_is_wrong:
+            self.save()  # a deletion that a rollback takes back is beyond what ids can tell then
 
     def turn_clock_back(self) -> None:
         self._let_arrive()

@@ -260,3 +260,14 @@ def test_whatever_happens_the_server_ends_up_with_what_is_wanted(steps: list[tup
     assert {name.decode() for name in on_server} == wanted
     assert {s.channel for s in subscriptions.live.values()} == wanted
     assert all(ticket.done for ticket in tickets)
+
+
+def test_a_channel_that_is_prepared_is_not_subscribed_by_a_reconnect() -> None:
+    subscriptions = Subscriptions()
+    ticket = subscriptions.want(names("a"), later=True)
+    subscriptions.connected()
+    assert subscriptions.take_commands() == []
+    subscriptions.enlist(ticket.new)
+    assert subscriptions.take_commands() == [("SUBSCRIBE", b"a")]
+    subscriptions.enlist(ticket.new)
+    assert subscriptions.take_commands() == []

@@ -320,3 +320,75 @@ async def test_a_stream_that_may_not_be_read_is_a_gap(server: Server, streams: A
         await client.aclose()
     finally:
         server.command("ACL", "DELUSER", "u")
+
+
+async def test_an_unreadable_last_id_does_not_silence_its_channel(server: Server, streams: Any) -> None:
+    async with behind_proxy("streams", server) as (backend, proxy):
+        await backend.subscribe(["room", "other"])
+        async with aclosing(backend.events()) as events:
+            await publish(streams, 0)
+            (first,) = await take(events, 1)
+            await cut(backend, proxy)
+            stream = streams._make_key("room")
+            server.command("XTRIM", stream, "MAXLEN", "0")
+            server.command("SET", streams._keys.last(stream), "nonsense")
+            proxy.refusing = False
+            assert await take(events, 1) == [Gap("room", first.id, "disconnected")]
+            # The first one names the nonsense as its predecessor, so it is taken for somebody else's.
+            await publish(streams, 1, 2)
+            assert numbers(await take(events, 1)) == [2]
+
+
+async def test_sweeps_that_are_refused_do_not_flood_the_log(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.command("ACL", "SETUSER", "u", "reset", "on", ">pw", "~*", "&*", "+@all", "-mget")
+    client = make_client(server, username="u", password="pw")
+    backend = RedisChannelsStreamBackend(10, redis=client, sweep_interval=0.01)
+    try:
+        await backend.subscribe(["room"])
+        await until(lambda: recovery(backend).sweeps >= 50, "many sweeps")
+        refused = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert 1 <= len(refused) <= 8
+    finally:
+        await backend.on_shutdown()
+        await client.aclose()
+        server.command("ACL", "DELUSER", "u")
+
+
+async def test_no_timer_is_left_after_a_shutdown(server: Server, client: Any) -> None:
+    backend = RedisChannelsStreamBackend(10, redis=client, sweep_interval=0.01)
+    await backend.subscribe(["room"])
+    repairs = backend._enter().session._repairs
+    # Appended without a push, so that the sweep has something to look at again.
+    entry_id = await client.xadd(backend._make_key("room"), {"data": b"1", "channel": "room"})
+    await client.set(backend._keys.last(backend._make_key("room")), entry_id)
+    await until(lambda: "recheck" in repairs._timers, "a suspicion")
+    # A read is under way when the backend is shut down, and after it the suspicion would be looked into.
+    repairs._timers.pop("recheck").cancel()
+    (subscription,) = backend._enter().session.subscriptions
+    repairs.resubscribed(subscription, None)
+    repairs._pump()
+    await backend.on_shutdown()
+    assert not repairs._timers
+
+
+async def test_without_info_each_reconnect_counts_as_a_restart(server: Server, streams: Any) -> None:
+    server.command("ACL", "SETUSER", "u", "reset", "on", ">pw", "~*", "&*", "+@all", "-info")
+    client = make_client(server, username="u", password="pw")
+    backend = RedisChannelsStreamBackend(10, redis=client)
+    try:
+        await backend.subscribe(["room"])
+        async with aclosing(backend.events()) as events:
+            await publish(streams, 0)
+            (last,) = await take(events, 1)
+            for number in (1, 2):
+                server.command("CLIENT", "KILL", "TYPE", "pubsub")
+                assert await take(events, 1) == [Gap("room", last.id, "restart")]
+                await publish(streams, number)
+                (last,) = await take(events, 1)
+                assert numbers([last]) == [number]
+    finally:
+        await backend.on_shutdown()
+        await client.aclose()
+        server.command("ACL", "DELUSER", "u")

@@ -53,6 +53,12 @@ async def test_a_durable_server_may_restart() -> None:
                 await publish(publisher, 3)
                 (item,) = await take(events, 1)
                 assert isinstance(item, Event), "no gap: the server wrote everything before it answered"
+                # The next outage has nothing to do with that restart.
+                await cut(backend, proxy)
+                await publish(publisher, 4)
+                proxy.refusing = False
+                (item,) = await take(events, 1)
+                assert isinstance(item, Event)
 
 
 @pytest.mark.parametrize("declared", [None, True])

@@ -77,5 +77,5 @@ async def test_the_connection_knows_whom_it_leads_to(server: Any, streams: Any) 
     await streams.on_startup()
     commands = streams._enter().session.commands
     info = server.command("INFO", "server").decode()
-    assert f"run_id:{commands.run_id}\r" in info
-    assert f"id={commands.client_id} " in server.command("CLIENT", "LIST").decode()
+    assert f"run_id:{commands.peer.run_id}\r" in info
+    assert f"id={commands.peer.client_id} " in server.command("CLIENT", "LIST").decode()

@@ -12,11 +12,6 @@ from gapless._core.subscription import Subscription
 Item = tuple[Subscription, bytes, bytes | None] | tuple[Subscription, None, Gap]
 
 
-def mark_id(mark: bytes) -> str:
-    """Return the id in a mark. Ours are ASCII; another publisher on the channel must not end a stream."""
-    return mark[1:].decode("ascii", "replace")
-
-
 class Backlog:
     """A queue that refuses what would exceed its bounds, and says in its place what it refused.
 

@@ -8,16 +8,13 @@ and where a Gap stands. Until then `tip` equals no mark, so that every frame com
 
 from __future__ import annotations
 
-from gapless._core.entries import NOTHING, Entries, Entry, Kept, Push, decoded, id_of, is_newer
+from gapless._core.entries import NOTHING, Entries, Entry, Kept, Output, Push, decoded, id_of, is_newer
 from gapless._core.event import Gap, GapReason
 from gapless._core.history import find_gap, id_key
 
 # Values of `Chain.tip` that equal no mark. FRESH: subscribed, and nothing has been delivered yet.
 SYNCING = b""
 FRESH = b"*"
-
-# Payload and mark of an event to deliver, or None and the Gap that stands in the place of events.
-Output = tuple[bytes, bytes] | tuple[None, Gap]
 
 
 class Chain:
@@ -72,7 +69,8 @@ class Chain:
         """
         self._base = self.position
         self.tip = SYNCING
-        self._doubt = self._doubt or doubt
+        if self._doubt is None:
+            self._doubt = doubt
         self.round += 1
         self.release()
 
@@ -80,12 +78,11 @@ class Chain:
         """A frame that does not follow `tip`: return whether to deliver it; if not, look at `syncing`."""
         if self.tip is FRESH:
             # Without a position it is the beginning. Without a history nothing could be read, and what was
-            # published before the SUBSCRIBE came through is not owed.
-            begins = self._base is None or push.previous == self._base
-            if kept.history == 0 and not begins:
-                begins = is_newer(push.mark, self._floor)
-                if not begins:
-                    return False
+            # published before the SUBSCRIBE came through is not owed. But it can be of a stream that is gone.
+            begins = self._base is None or (
+                (push.previous == self._base or kept.history == 0)
+                and (self._base != NOTHING or is_newer(push.mark, self._floor))
+            )
             if begins and push.data is not None:
                 return True
             if self._base is None:
@@ -143,6 +140,8 @@ class Chain:
             if len(new) < len(entries):
                 entries = new
                 reason = reason or "rollback"
+        if reason is None and not found.more and self._has_lost_pushed(entries, base):
+            reason = "trimmed"
         output: list[Output] = []
         if reason is not None:
             output.append(self._gap(reason))
@@ -203,17 +202,21 @@ class Chain:
         """There was no entry: is the stream whole? It is while nothing can have been trimmed or expired."""
         if not found.entries:
             return None if found.last is None else "trimmed"
-        first = b"g" + found.entries[0].id
-        if any(push.mark == first and push.previous != NOTHING for push in self._held or ()):
-            return "trimmed"
-        if found.length >= kept.history:
-            return "trimmed"
-        if kept.ttl_ms is None:
-            return None
-        if self._born_ms is None:
-            return "trimmed"
-        age_ms = id_key(found.entries[0].id.decode())[0] - self._born_ms
-        return None if 0 <= age_ms < kept.ttl_ms else "trimmed"
+        first = found.entries[0].id
+        whole = found.length < kept.history and not any(
+            push.mark == b"g" + first and push.previous != NOTHING for push in self._held or ()
+        )
+        if whole and kept.ttl_ms is not None:
+            born_ms = self._born_ms
+            whole = born_ms is not None and 0 <= id_key(first.decode())[0] - born_ms < kept.ttl_ms
+        return None if whole else "trimmed"
+
+    def _has_lost_pushed(self, entries: list[Entry], base: bytes) -> bool:
+        """Whether something was pushed before the read that the stream has no more: it was deleted since."""
+        marks = {b"g" + entry.id for entry in entries}
+        known = self._floor if base == NOTHING else base
+        held = (self._held or [])[: self._covered]
+        return any(push.mark not in marks and is_newer(push.mark, known) for push in held)
 
     def _take_trimmed(self, output: list[Output], entries: list[Entry], base: bytes) -> None:
         """After a Gap: deliver what is held and no longer kept, up to the first entry that was read."""
@@ -258,12 +261,14 @@ class Chain:
         # Pushes come in the order of publishing: what came before one that was read is older.
         done = max((index + 1 for index, push in enumerate(held) if push.mark in seen), default=0)
         for index, push in enumerate(held[done:], done):
-            linked = push.previous == base
+            # After nothing, also of a stream that is gone by now: its pushes can come late.
+            known = self._floor if base == NOTHING else base
+            linked = push.previous == base and (base != NOTHING or is_newer(push.mark, known))
             if not linked or push.data is None:
                 if index >= self._covered or not proven:
                     break
                 done = index + 1
-                if not is_newer(push.mark, self._floor if base == NOTHING else base):
+                if not is_newer(push.mark, known):
                     continue  # an old one
                 # It was there when we read, and the stream has it no more.
                 output.append((None, Gap(self.channel, id_of(base), "trimmed")))

@@ -1,4 +1,4 @@
-"""What is pushed, and what a read of the stream finds.
+"""What is pushed, what a read of the stream finds, and what comes of both.
 
 A mark is an entry id after the letter g, as frames have it; `NOTHING` is the mark before the first entry.
 """
@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gapless._core.event import Gap
 from gapless._core.history import id_key
 
 NOTHING = b"g-"
+
+# Payload and mark of an event to deliver, or None and the Gap that stands in the place of events.
+Output = tuple[bytes, bytes] | tuple[None, Gap]
 
 
 class Push(NamedTuple):
@@ -52,8 +56,14 @@ class Kept(NamedTuple):
     ttl_ms: int | None
 
 
+def mark_id(mark: bytes) -> str:
+    """Return the id in a mark. Ours are ASCII; another publisher on the channel must not end a stream."""
+    return mark[1:].decode("ascii", "replace")
+
+
 def id_of(mark: bytes | None) -> str | None:
-    return None if mark is None or mark == NOTHING else mark[1:].decode("ascii", "replace")
+    """Return the id in a mark, None if it stands for no entry."""
+    return None if mark is None or mark == NOTHING else mark_id(mark)
 
 
 def decoded(entry_id: bytes | None) -> str | None:

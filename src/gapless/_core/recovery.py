@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Literal
 
 from gapless._core.backlog import Item
-from gapless._core.chain import FRESH, Output
-from gapless._core.entries import NOTHING, Entries, Kept, Push
+from gapless._core.chain import FRESH
+from gapless._core.entries import NOTHING, Entries, Kept, Output, Push
 from gapless._core.subscription import Subscription
 
 # One MGET of so many last ids; one XRANGE of so many entries; so many reads under way at once.
@@ -61,7 +61,6 @@ class Recovery:
             and the name under which both count.
         starving: A sweep found events that were never pushed: the subscriber connection is of no use.
             Whoever renews it sets it back.
-        repairs: Reads of entries that found what had not been pushed.
         sweeps: Sweeps that are complete.
     """
 
@@ -81,7 +80,6 @@ class Recovery:
         self.server: bytes | None = None
         self.aliases: dict[bytes, bytes] = {}
         self.starving = False
-        self.repairs = 0
         self.sweeps = 0
 
     @property
@@ -213,10 +211,8 @@ class Recovery:
         held_before = chain.held_bytes
         output = chain.read(self._with_aliases(found), self._kept, self.server)
         self._held_bytes += chain.held_bytes - held_before
-        if output:
-            self.repairs += 1
-            if subscription in self._starved and any(data is not None for data, _ in output):
-                self.starving = True
+        if subscription in self._starved and any(data is not None for data, _ in output):
+            self.starving = True
         if chain.syncing:
             self._to_read[subscription] = None
         else:
@@ -270,6 +266,7 @@ class Recovery:
         if not subscription.wanted:
             self._held_bytes -= chain.held_bytes
             chain.release()
+            self._starved.discard(subscription)
             return False
         return round_ is None or chain.round == round_
 

@@ -27,7 +27,6 @@ class Subscription:
     """One channel from the call that wanted it to the call that no longer does."""
 
     __slots__ = (
-        "asked",
         "callers",
         "chain",
         "channel",
@@ -35,6 +34,7 @@ class Subscription:
         "doubt",
         "interrupted",
         "live",
+        "preparing",
         "refused",
         "tickets",
         "wanted",
@@ -46,8 +46,8 @@ class Subscription:
         self.wire_name = wire_name
         self.wanted = True
         self.live = False
-        # A SUBSCRIBE on this connection is sent, or on its way.
-        self.asked = False
+        # The call that was the first to want it has still to do something before it is subscribed.
+        self.preparing = False
         # A caller believes that it is live, and it is not, or was not for a while: a Gap is due.
         self.interrupted = False
         # The server that it was live on, if one has taken its place that may have lost acknowledged events.

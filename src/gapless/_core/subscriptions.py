@@ -80,7 +80,6 @@ class Subscriptions:
                 ticket.new.append(subscription)
             elif subscription.refused:
                 subscription.refused = False
-                subscription.asked = False
                 ticket.new.append(subscription)
             subscription.callers += 1
             ticket.subscriptions.append(subscription)
@@ -90,14 +89,19 @@ class Subscriptions:
                     subscription.tickets = [ticket]
                 else:
                     subscription.tickets.append(ticket)
+        for subscription in ticket.new:
+            subscription.preparing = True
         if not later:
             self.enlist(ticket.new)
         return ticket
 
     def enlist(self, subscriptions: Iterable[Subscription]) -> None:
         """Subscribe to channels that `want()` found to be new, as far as they are still wanted."""
+        prepared = [s for s in subscriptions if s.wanted and s.preparing]
+        for subscription in prepared:
+            subscription.preparing = False
         if self._connected:
-            self._queue("SUBSCRIBE", [s for s in subscriptions if s.wanted and not s.asked])
+            self._queue("SUBSCRIBE", prepared)
 
     def forget(self, channels: Iterable[str]) -> list[Ticket]:
         """No longer want channels; unknown ones are ignored. Returns the calls that this completes."""
@@ -134,8 +138,7 @@ class Subscriptions:
         self._connected = True
         for subscription in self._wanted.values():
             subscription.refused = False
-            subscription.asked = False
-        self._queue("SUBSCRIBE", list(self._wanted.values()))
+        self._queue("SUBSCRIBE", [s for s in self._wanted.values() if not s.preparing])
 
     def disconnected(self) -> None:
         """The connection is gone, and with it every subscription and every answer under way."""
@@ -237,8 +240,6 @@ class Subscriptions:
             self._queue("SUBSCRIBE", refused)
 
     def _queue(self, verb: Verb, subscriptions: list[Subscription]) -> None:
-        for subscription in subscriptions:
-            subscription.asked = verb == "SUBSCRIBE"
         iterator = iter(subscriptions)
         while batch := list(islice(iterator, BATCH_CHANNELS)):
             start = 0

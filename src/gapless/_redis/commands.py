@@ -116,16 +116,6 @@ class CommandLink:
             delay = backoff.next_delay_seconds(random.random())  # noqa: S311 (jitter, not a secret)
             await asyncio.sleep(min(delay, deadline - self._loop.time()))
 
-    @property
-    def client_id(self) -> int | None:
-        """What the server calls the newest connection, None if it did not tell."""
-        return self.peer.client_id
-
-    @property
-    def run_id(self) -> str | None:
-        """Which server process the newest connection leads to, None if it did not tell."""
-        return self.peer.run_id
-
     # Called by the link.
 
     async def open(self, wire: Wire) -> None:

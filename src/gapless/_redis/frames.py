@@ -104,18 +104,15 @@ class FramedPushLink(PushLink):
         """Find out what it means that the connection leads to this server."""
         before, self._identity = self._identity, identity
         recovery = self._repairs.recovery
-        name = recovery.server
-        recovery.server = identity.tag or None
-        if before is None or before.run_id == identity.run_id is not None:
-            return
-        if before.may_have_lost(identity, durable=self._durable):
+        name, tag = recovery.server, identity.tag
+        if before is not None and before.may_have_lost(identity, durable=self._durable):
             # Kept until a channel is subscribed again: this connection may break before that.
             for subscription in self.subscriptions:
                 if subscription.doubt is None:
                     subscription.doubt = name or b""
-        elif name is not None and recovery.server is not None:
-            recovery.aliases[recovery.server] = name
-            recovery.server = name
+        elif name is not None and tag and tag != name:
+            recovery.aliases[tag] = name
+        recovery.server = recovery.aliases.get(tag, tag) or None
 
     def _control(self, reply: Any, items: list[Item]) -> None:
         if self._greeting is None:

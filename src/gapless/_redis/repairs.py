@@ -17,6 +17,7 @@ from gapless._core.backlog import Item
 from gapless._core.entries import Entries, Entry, Kept, Push
 from gapless._core.recovery import LOOK_CHANNELS, Look, Page, Read, Recovery
 from gapless._core.subscription import Subscription
+from gapless._core.throttle import Throttle
 from gapless._redis import errors, scripts
 from gapless._redis.commands import Command, CommandLink, ConnectionLost
 from gapless._redis.errors import ReplyError
@@ -33,9 +34,6 @@ PAGE_BYTES = 1024 * 1024
 
 # So long a channel may be behind what was pushed before the sweep takes the pushes for lost.
 GRACE_SECONDS = 1.0
-
-# Pause before a read is tried again that the server could not serve (LOADING).
-RETRY_SECONDS = 0.5
 
 Deliver = Callable[[list[Item], int], None]
 
@@ -60,6 +58,8 @@ class Repairs:
         self._sweep_interval = sweep_interval
         self.recovery = Recovery(kept, resume_ttl_ms)
         self._pumping = False
+        self._stopped = False
+        self._refusals = Throttle()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         # Set by the session, which knows the subscriber link.
         self.subscriptions: Callable[[], Sequence[Subscription]] = list
@@ -108,11 +108,11 @@ class Repairs:
             self._sweep_later()
 
     def stop(self) -> None:
-        """Stop every timer."""
+        """Stop every timer, and start none any more."""
+        self._stopped = True
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        self._commands.on_ready = None
 
     def _sweep_later(self) -> None:
         # Spread: many processes started at once must not sweep at once.
@@ -132,7 +132,7 @@ class Repairs:
 
     def _pump_soon(self) -> None:
         # After the chunk that is being received: what it still brings, the read will find.
-        if not self._pumping and self.recovery.pending:
+        if not self._pumping and not self._stopped and self.recovery.pending:
             self._pumping = True
             self._loop.call_soon(self._pump)
 
@@ -158,16 +158,25 @@ class Repairs:
         return ("MGET", *(self._keys.last(s.wire_name.decode()) for s in subscriptions))
 
     def _done(self, read: Read, future: asyncio.Future[Any]) -> None:
-        error = asyncio.CancelledError() if future.cancelled() else future.exception()
+        error = future.exception()
+        if self._stopped:
+            return
         if error is not None:
             self._failed(read, error)
-        elif isinstance(read, Look):
-            self._hand_on(self.recovery.looked(read, future.result(), int(time.time() * 1000)))
         else:
-            self._hand_on(
-                self.recovery.paged(read, _entries(future.result(), self._commands.peer.tag or None))
-            )
+            try:
+                items = self._found(read, future.result())
+            except Exception as unexpected:
+                # Something else than we write: an id that is none. The channel must not stay silent.
+                self._refused(read, unexpected)
+            else:
+                self._hand_on(items)
         self._after_read()
+
+    def _found(self, read: Read, reply: Any) -> list[Item]:
+        if isinstance(read, Look):
+            return self.recovery.looked(read, reply, int(time.time() * 1000))
+        return self.recovery.paged(read, _entries(reply, self._commands.peer.tag or None))
 
     def _failed(self, read: Read, error: BaseException) -> None:
         code = errors.error_code(str(error)) if isinstance(error, ReplyError) else None
@@ -175,12 +184,16 @@ class Repairs:
             command = self._command(read)
             self._send(read, ("EVAL", READ.body, *command[2:]))
         elif (code is None and isinstance(error, ReplyError)) or code not in {None, *errors.PASSING_CODES}:
-            logger.error("can't read what was missed: %s", error)
-            self._hand_on(self.recovery.refused(read))
+            self._refused(read, error)
         else:
             self.recovery.failed(read)
             if isinstance(error, ReplyError) and "retry" not in self._timers:
-                self._timers["retry"] = self._loop.call_later(RETRY_SECONDS, self._retry)
+                self._timers["retry"] = self._loop.call_later(errors.RETRY_SECONDS, self._retry)
+
+    def _refused(self, read: Read, error: BaseException) -> None:
+        if self._refusals.picks():
+            logger.error("%d reads of what was missed failed, the last: %r", self._refusals.count, error)
+        self._hand_on(self.recovery.refused(read))
 
     def _retry(self) -> None:
         del self._timers["retry"]

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Self, TypeVar
 
-from gapless._core.backlog import Backlog, Item, mark_id
+from gapless._core.backlog import Backlog, Item
+from gapless._core.entries import mark_id
 from gapless._core.event import Event, Gap
 
 # After so many events a consumer lets the event loop run, also if its loop body never awaits.
