@@ -9,7 +9,7 @@ before another began, its event comes first.
 - loss: an acknowledged event that was not received has a Gap in its place: after the last event that surely came
   before it, and before the first that surely came after it.
 - cry-wolf: a Gap in whose place nothing is missing, not even an uncertain publish, is counted; there may be one
-  per channel for each fault that may leave the consumer in doubt.
+  per channel for each fault that may cost the server's data.
 """
 
 from __future__ import annotations
