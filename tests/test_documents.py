@@ -51,3 +51,11 @@ def test_the_keywords_in_the_documents_exist() -> None:
     page = (ROOT / "docs" / "backends.md").read_text()
     for name in Bounds.__annotations__:
         assert f"`{name}`" in page
+
+
+def test_the_guarantees_name_tests_that_exist() -> None:
+    page = (ROOT / "docs/guarantees.md").read_text()
+    named = re.findall(r"\[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\)", page)
+    assert len(named) >= 15
+    missing = [f"{path}: {name}" for name, path in named if f"def {name}(" not in (ROOT / path).read_text()]
+    assert not missing

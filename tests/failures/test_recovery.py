@@ -290,13 +290,14 @@ async def test_what_is_held_while_a_channel_is_read_is_bounded(
             await cut(backend, proxy)
             await publish(streams, *range(500))
             proxy.refusing = False
-            publishing = asyncio.ensure_future(publish(streams, *range(500, 1000)))
+            publishing = asyncio.ensure_future(publish(streams, *range(500, 990)))
             got: list[Any] = []
-            while len(got) < 1000:
+            while len(got) < 990:
                 got += await take(events, 1)
                 assert recovery(backend)._held_bytes <= 1000
             await publishing
-            assert numbers(got) == list(range(1000))
+            # Less than the history: else a loss before the first event could not be excluded.
+            assert numbers(got) == list(range(990))
 
 
 async def test_a_stream_that_may_not_be_read_is_a_gap(server: Server, streams: Any) -> None:
