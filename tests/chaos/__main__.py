@@ -7,7 +7,6 @@ import asyncio
 import random
 import signal
 import sys
-from typing import Any
 
 from tests.chaos import report, schedule
 from tests.chaos.bugs import BUGS
@@ -89,10 +88,6 @@ async def main(options: argparse.Namespace) -> int:
     if failed:
         print(f"failed seeds: {', '.join(map(str, failed))}")
     return int(bool(failed))
-
-
-def interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ class Injector:
     def __init__(self, system: System, log: Callable[[str], None]) -> None:
         self._system = system
         self._log = log
+        # A fault of the server can take longer than the schedule says: a replica has to catch up.
+        self._server = asyncio.Lock()
 
     async def run(self, faults: tuple[Fault, ...]) -> None:
         """Return when all faults are over."""
@@ -36,11 +38,13 @@ class Injector:
 
     async def _do(self, fault: Fault, started: float) -> None:
         await asyncio.sleep(started + fault.at - time.monotonic())
-        self._log(str(fault))
         try:
             if fault.target == "server":
-                await SERVER_FAULTS[fault.kind](self._system, fault)
+                async with self._server:
+                    self._log(str(fault))
+                    await SERVER_FAULTS[fault.kind](self._system, fault)
             else:
+                self._log(str(fault))
                 await self._network_or_process(fault)
         except (OSError, ServerError) as error:
             self._log(f"         {fault.kind} could not be done: {error}")

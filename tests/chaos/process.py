@@ -13,6 +13,7 @@ from typing import Any
 from gapless.testing.faults import Proxy
 from tests.chaos.history import Reader
 
+MAX_LOG_CHARACTERS = 3000
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -93,8 +94,12 @@ class Worker:
             self._signal(signal.SIGKILL)
             await process.wait()
         log = self._log.read_text(errors="replace")
-        if process.returncode or problem or "Traceback" in log:
-            return f"{problem}exit code {process.returncode}: {log.strip()[-1500:]}"
+        error = log.find("Traceback")
+        if process.returncode or problem or error >= 0:
+            # From the line that says what the traceback is of; without one, the end.
+            start = log.rfind("\n", 0, max(error - 1, 0)) + 1 if error >= 0 else len(log) - MAX_LOG_CHARACTERS
+            text = log[max(start, 0) :][:MAX_LOG_CHARACTERS].strip()
+            return f"{problem}exit code {process.returncode}: {text}"
         return ""
 
     def _signal(self, number: signal.Signals) -> None:

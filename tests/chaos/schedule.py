@@ -17,36 +17,40 @@ class Kind:
 
     Attributes:
         track: Where it happens; faults of one track do not overlap.
-        doubt: Whether it can leave a consumer in doubt, so that a Gap without a loss is honest.
+        doubt: Whether the server's data may be lost by it, so that a Gap without a loss is honest. Where only
+            connections are lost, the history tells what was missed.
         lasts: Whether it has a length.
         choices: What it is chosen from: channels, or the connections that it applies to.
         topologies: Where it can happen.
+        weight: How often it comes, compared with others.
     """
 
     track: str
-    doubt: bool = True
+    doubt: bool = False
     lasts: bool = False
     choices: tuple[str, ...] = ()
     topologies: tuple[str, ...] = TOPOLOGIES
+    weight: int = 1
 
 
 CONNECTIONS = ("commands", "subscriber", "both")
 KINDS = {
     "kill-clients": Kind("server", choices=("normal", "pubsub")),
-    "crash": Kind("server", lasts=True),
-    "rollback": Kind("server", lasts=True),
-    "flushall": Kind("server"),
-    "script-flush": Kind("server", doubt=False),
-    "delete-stream": Kind("server", choices=CHANNELS),
-    "expire-stream": Kind("server", choices=CHANNELS),
-    "trim-stream": Kind("server", choices=CHANNELS),
+    "crash": Kind("server", doubt=True, lasts=True),
+    "rollback": Kind("server", doubt=True, lasts=True),
+    "flushall": Kind("server", doubt=True),
+    "script-flush": Kind("server"),
+    "delete-stream": Kind("server", doubt=True, choices=CHANNELS),
+    "expire-stream": Kind("server", doubt=True, choices=CHANNELS),
+    "trim-stream": Kind("server", doubt=True, choices=CHANNELS),
     "output-buffer": Kind("server", choices=CHANNELS),
     "client-pause": Kind("server", lasts=True),
     "server-stop": Kind("server", lasts=True),
-    "maxmemory": Kind("server", doubt=False, lasts=True),
-    "evict": Kind("server", lasts=True),
-    "wrong-type": Kind("server", lasts=True, choices=CHANNELS),
-    "promote": Kind("server", lasts=True, topologies=("replica",)),
+    "maxmemory": Kind("server", lasts=True),
+    "evict": Kind("server", doubt=True, lasts=True),
+    "wrong-type": Kind("server", doubt=True, lasts=True, choices=CHANNELS),
+    # Without it, the topology would be of no use.
+    "promote": Kind("server", doubt=True, lasts=True, topologies=("replica",), weight=4),
     "cut": Kind("network", choices=CONNECTIONS),
     "refuse": Kind("network", lasts=True),
     "half-open": Kind("network", lasts=True),
@@ -54,7 +58,7 @@ KINDS = {
     "stall-to-client": Kind("network", lasts=True),
     "drop-reply": Kind("network"),
     "drop-push": Kind("network"),
-    "delay": Kind("network", doubt=False, lasts=True),
+    "delay": Kind("network", lasts=True),
     "throttle": Kind("network", lasts=True),
     "stop-process": Kind("process", lasts=True),
     "block-loop": Kind("process", lasts=True),
@@ -110,11 +114,9 @@ class Schedule:
         return replace(self, faults=tuple(fault for fault in self.faults if fault not in gone))
 
     def allowed_needless_gaps(self) -> dict[str, int]:
-        """Return by consumer how many of its faults can leave it in doubt."""
-        return {
-            name: sum(KINDS[fault.kind].doubt and fault.target in {"server", name} for fault in self.faults)
-            for name in self.consumer_names
-        }
+        """Return by consumer how many faults can leave it in doubt about a channel, at most."""
+        doubts = sum(KINDS[fault.kind].doubt for fault in self.faults)
+        return dict.fromkeys(self.consumer_names, doubts)
 
 
 def make(
@@ -142,6 +144,7 @@ def make(
     wanted = [
         name
         for name, kind in KINDS.items()
+        for _ in range(kind.weight)
         if topology in kind.topologies and (kinds is None or name in set(kinds))
     ]
     empty = Schedule(seed, topology, seconds, producers, consumers, chance.choice(PERSISTENCE), ())

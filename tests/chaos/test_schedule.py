@@ -57,7 +57,7 @@ def test_how_many_gaps_without_a_loss_are_honest() -> None:
         Fault(5, "delay", "consumer-2"),
     )
     plan = Schedule(1, "single", 10, 1, 2, "none", faults)
-    assert plan.allowed_needless_gaps() == {"consumer-1": 2, "consumer-2": 1}
+    assert plan.allowed_needless_gaps() == {"consumer-1": 1, "consumer-2": 1}
 
 
 async def test_a_failing_schedule_is_made_smaller() -> None:

@@ -100,6 +100,7 @@ def test_gaps_without_a_loss_are_counted_and_bounded() -> None:
     verdict = verdict_on("a1@1 a2@3 a3@5", "a1 gap a2 gap a3", allowed=1)
     assert verdict.kinds == {"cry-wolf"}
     assert verdict.needless_gaps == {"disconnected": 2}
+    assert "disconnected after a:room:2 (id 1-1)" in str(verdict.violations[0])
 
 
 def test_channels_and_consumers_are_judged_apart() -> None:

@@ -9,7 +9,7 @@ before another began, its event comes first.
 - loss: an acknowledged event that was not received has a Gap in its place: after the last event that surely came
   before it, and before the first that surely came after it.
 - cry-wolf: a Gap in whose place nothing is missing, not even an uncertain publish, is counted; there may be one
-  per channel for each fault that may leave the consumer in doubt.
+  per channel for each fault that may cost the server's data.
 """
 
 from __future__ import annotations
@@ -109,16 +109,12 @@ class _Stream:
         lost = [publish for publish in missing if publish.outcome == "acknowledged"]
         verdict.missed += len(lost)
         verdict.violations += self._losses(lost)
-        needless = [
-            self.items[gap] for gap in self.gaps if not any(before < gap < behind for before, behind in holes)
-        ]
-        verdict.needless_gaps.update(item.reason for item in needless)
+        needless = [gap for gap in self.gaps if not any(before < gap < behind for before, behind in holes)]
+        verdict.needless_gaps.update(self.items[gap].reason for gap in needless)
         if len(needless) > allowed:
-            reasons = dict(Counter(item.reason for item in needless))
+            gaps = ", ".join(f"{self.items[gap].reason} after {self._name(gap - 1)}" for gap in needless)
             verdict.violations.append(
-                self._violation(
-                    "cry-wolf", f"{len(needless)} gaps without a loss, {allowed} allowed: {reasons}"
-                )
+                self._violation("cry-wolf", f"{len(needless)} gaps without a loss, {allowed} allowed: {gaps}")
             )
 
     def _violations(self) -> Iterator[Violation]:
@@ -190,4 +186,4 @@ class _Stream:
 
 
 def _short(item: Item) -> str:
-    return f"{item.payload} (id {item.id})"
+    return f"a Gap ({item.reason})" if item.reason else f"{item.payload} (id {item.id})"

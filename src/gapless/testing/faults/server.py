@@ -242,6 +242,8 @@ class Server:
             "--port", str(self.port), "--bind", "127.0.0.1",
             "--dir", str(self.folder), "--unixsocket", str(self.unix_socket),
             "--daemonize", "no", "--loglevel", "warning",
+            # The default, 5 s, waits for more replicas that could be served at once.
+            "--repl-diskless-sync-delay", "0",
             *_PERSISTENCE[self.persistence], *self.options, *last,
         )  # fmt: skip
 
