@@ -56,7 +56,12 @@ def push_link(backend: Any) -> Any:
 
 
 async def delivers(backend: Any, channel: str = "room") -> bool:
-    """Publish a mark and look whether it comes."""
+    """Publish a mark, once the server has confirmed the channel, and look whether it comes.
+
+    SUBSCRIBE and PUBLISH take two connections: without the wait the server may see the mark first.
+    """
+    live = backend._enter().session.subscriptions.live
+    await until(lambda: any(wanted.channel == channel for wanted in live.values()), "the subscription")
     await backend.publish(b"mark", [channel])
     async with aclosing(backend.stream_events()) as stream:
         try:
