@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from redis.asyncio import Redis
@@ -25,9 +26,13 @@ class Publisher:
 
     def __init__(self, kind: str) -> None:
         self._backend = backend(kind, Redis())
+        self._publisher = asyncio.run(self._open())
+
+    async def _open(self) -> Any:
+        return self._backend._enter().session.publisher
 
     def prepare(self) -> list[Command]:
         return [("SCRIPT", "LOAD", self._backend._scripts[0].body)]
 
     def publish(self, channel: str, data: bytes) -> Command:
-        return self._backend._publish_command(data, [channel])[0]
+        return self._backend._publish_command(data, [channel], self._publisher)
