@@ -95,7 +95,7 @@ def test_every_keyword_of_ours_is_documented() -> None:
     documentation = inspect.getdoc(gapless.RedisChannelsBackend) or ""
     for parameter in list(signature.parameters)[1:]:
         assert f"{parameter}: " in documentation
-    bounds = gapless.backends.redis.base.Bounds.__annotations__
+    bounds = gapless.backends.redis.in_loop.Bounds.__annotations__
     assert set(bounds) == set(list(signature.parameters)[4:])
 
 

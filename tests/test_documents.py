@@ -46,7 +46,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_keywords_in_the_documents_exist() -> None:
-    from gapless.backends.redis.base import Bounds
+    from gapless.backends.redis.in_loop import Bounds
 
     page = (ROOT / "docs" / "backends.md").read_text()
     for name in Bounds.__annotations__:

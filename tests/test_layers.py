@@ -22,6 +22,7 @@ LAYERS = (
     {"transports"},
     {"hub", "subscriber", "stats"},
     {"backends"},
+    {"health"},
     {"_redis"},
     {"_core"},
     {"errors"},

@@ -19,6 +19,7 @@ from gapless.errors import (
     UnknownChannel,
     UnsupportedServer,
 )
+from gapless.health import Health, LinkHealth, PublishHealth
 
 __all__ = [
     # Backends
@@ -30,6 +31,10 @@ __all__ = [
     # What a consumer sees
     "Event",
     "Gap",
+    # How a backend is
+    "Health",
+    "LinkHealth",
+    "PublishHealth",
     # Errors
     "BackendError",
     "BackendUnavailable",

@@ -58,6 +58,8 @@ async def test_ctrl_c_leaves_nothing_behind() -> None:
         sys.executable, "-m", "tests.chaos", "--seed", "1", "--seconds", "60",
         "--producers", "1", "--consumers", "2", "--topology", "replica",
         stdout=asyncio.subprocess.PIPE, env=os.environ | {"TMPDIR": folder}, cwd=Path(__file__).parents[2],
+        # A shell lets what it starts in the background ignore Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     assert process.stdout is not None
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from gapless._core.event import Event, Gap
-from gapless._core.history import check_id, id_key, resume
+from gapless._core.history import check_id, cursor, id_key, resume, split_cursor, with_restarts
 
 
 def events(*ids: str) -> list[Event]:
@@ -60,3 +62,61 @@ def test_ids_sort_as_numbers() -> None:
 def test_what_is_no_id_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="expected an event id"):
         check_id(wrong)
+
+
+@pytest.mark.parametrize(
+    ("servers", "since", "now", "expected"),
+    [
+        # Appended by, since, answered by, what stands before the first and second event and after the third.
+        ("aaaa", None, b"a", ""),
+        ("aaab", None, b"b", "3"),
+        ("aabb", None, b"b", "2"),
+        ("abbc", None, b"d", "134"),
+        ("abbb", b"b", b"b", ""),
+        ("abbb", b"a", b"b", "1"),
+        ("aaaa", b"a", b"b", "4"),
+        ("aaaa", b"a", None, ""),
+        # Unknown: not told.
+        ("    ", None, b"b", ""),
+        ("    ", b"a", b"b", "4"),
+        ("a  b", None, b"b", "3"),
+        ("aaaa", b"a", b"", ""),
+    ],
+)
+def test_restarts(servers: str, since: bytes | None, now: bytes | None, expected: str) -> None:
+    found = events("2-0", "3-0", "4-0")
+    by: dict[str | None, bytes] = {
+        f"{n}-0": server.encode() for n, server in enumerate(servers, 1) if server.strip()
+    }
+    result = with_restarts(found, after=Gap("c", "1-0", "restart"), servers=by, since=since, now=now)
+    gaps = [item.after or "" for item in result if isinstance(item, Gap)]
+    assert "".join(after[0] for after in gaps) == expected
+    assert [item for item in result if isinstance(item, Event)] == found
+    # In its place: before the event that follows.
+    for before, gap in itertools.pairwise(result):
+        if isinstance(gap, Gap):
+            assert isinstance(before, Event)
+            assert gap.after is not None
+            assert gap.after.partition("@")[0] == before.id
+    if "4" in expected:
+        assert gaps[-1] == cursor("4-0", now or b"")
+
+
+def test_a_gap_that_is_there_is_enough() -> None:
+    found = [Gap("c", "1-0", "trimmed"), *events("2-0")]
+    by: dict[str | None, bytes] = {"2-0": b"b"}
+    assert with_restarts(found, after=Gap("c", "1-0", "restart"), servers=by, since=b"a", now=b"b") == found
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "@", "1-0@", "1-0@a@b", "1-0@a b", "1-0@" + "a" * 41, "1-0@\u0663", "x@a"]
+)
+def test_what_is_no_cursor(wrong: str) -> None:
+    with pytest.raises(ValueError, match="expected an event id"):
+        split_cursor(wrong)
+
+
+def test_a_cursor() -> None:
+    assert split_cursor(cursor("1-0", b"abc123")) == ("1-0", b"abc123")
+    assert split_cursor(cursor("1-0", b"")) == ("1-0", None)
+    assert split_cursor("01-02@x") == ("1-2", b"x")

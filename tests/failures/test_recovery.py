@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import gapless._core.reads
 import gapless._core.recovery
 from gapless import Event, Gap, RedisChannelsStreamBackend
 from tests.conftest import make_client
@@ -22,7 +23,7 @@ from tests.support.waiting import take, until
 
 
 def recovery(backend: Any) -> Any:
-    return backend._enter().session._repairs.recovery
+    return backend._enter().session.repairs.recovery
 
 
 @pytest.fixture
@@ -283,7 +284,7 @@ async def test_what_is_held_while_a_channel_is_read_is_bounded(
     server: Server, streams: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gapless._core.recovery, "MAX_HELD_BYTES", 1000)
-    monkeypatch.setattr(gapless._core.recovery, "PAGE_ENTRIES", 10)
+    monkeypatch.setattr(gapless._core.reads, "PAGE_ENTRIES", 10)
     async with behind_proxy("streams", server) as (backend, proxy):
         await backend.subscribe(["room"])
         async with aclosing(backend.events()) as events:
@@ -359,7 +360,7 @@ async def test_sweeps_that_are_refused_do_not_flood_the_log(
 async def test_no_timer_is_left_after_a_shutdown(server: Server, client: Any) -> None:
     backend = RedisChannelsStreamBackend(10, redis=client, sweep_interval=0.01)
     await backend.subscribe(["room"])
-    repairs = backend._enter().session._repairs
+    repairs = backend._enter().session.repairs
     # Appended without a push, so that the sweep has something to look at again.
     entry_id = await client.xadd(backend._make_key("room"), {"data": b"1", "channel": "room"})
     await client.set(backend._keys.last(backend._make_key("room")), entry_id)

@@ -145,3 +145,72 @@ async def test_an_empty_server_is_a_gap() -> None:
                 await until(lambda: recovery(backend).syncing == 0, "the end of recovery")
                 await publish(publisher, 1)
                 assert numbers(await take(events, 1)) == [1]
+
+
+async def test_a_reader_that_resumes_is_told_of_a_restart() -> None:
+    with Server(server_binary(), "--save", "") as server:
+        async with publisher_on(server) as publisher:
+            await publish(publisher, 0, 1)
+            last = (await publisher.read("room"))[-1]
+            assert isinstance(last, Event)
+            position = await publisher.position("room")
+            server.command("SAVE")
+            await publish(publisher, 2)  # acknowledged, and lost without a trace
+            await restart(server, publisher)
+
+            (gap,) = await publisher.read("room", after=last.id)
+            assert gap.reason == "restart"
+            assert gap.after.startswith(f"{last.id}@")
+            assert await publisher.read("room", after=position) == [gap]
+            assert await publisher.read("room", after=gap.after) == [], "it has been told"
+            assert await publisher.read("room", after=await publisher.position("room")) == []
+
+            await publish(publisher, 3)
+            (gap, event) = await publisher.read("room", after=last.id)
+            assert gap == Gap("room", last.id, "restart")
+            assert numbers([event]) == [3]
+            assert await publisher.read("room", after=last.id, limit=1) == [gap, event]
+            assert await publisher.read("room", after=event.id) == []
+            first = (await publisher.read("room"))[0]
+            assert isinstance(first, Event)
+            # In its place: after what the old server had.
+            found = await publisher.read("room", after=first.id)
+            assert [item == gap or numbers([item]) for item in found] == [[1], True, [3]]
+            assert numbers(await publisher.read("room", after=first.id, limit=1)) == [1]
+
+
+async def test_a_reader_that_resumes_after_a_quiet_channel_has_expired() -> None:
+    with Server(server_binary(), "--save", "") as server:
+        async with publisher_on(server) as publisher:
+            await publish(publisher, 0)
+            position = await publisher.position("room")
+            assert position is not None
+            server.command("DEL", publisher._make_key("room"))
+            assert await publisher.read("room", after=position) == []
+            server.command("SAVE")
+            await restart(server, publisher)
+            (gap,) = await publisher.read("room", after=position)
+            assert gap.reason == "restart"
+            assert await publisher.read("room", after=gap.after) == []
+            # An id alone does not say which server the reader knows.
+            assert await publisher.read("room", after=position.partition("@")[0]) == []
+
+
+async def test_a_reader_of_a_server_that_loses_nothing_is_told_of_no_restart() -> None:
+    with Server(server_binary(), "--appendonly", "yes", "--appendfsync", "always") as server:
+        client = make_client(server)
+        declared = RedisChannelsStreamBackend(1000, redis=client, durable=True)
+        async with publisher_on(server) as publisher:
+            # Connected for pushes, it sees for itself.
+            await publisher.subscribe(["other"])
+            await publish(publisher, 0)
+            (first,) = await publisher.read("room")
+            assert isinstance(first, Event)
+            await restart(server, publisher)
+            await whole(publisher)
+            await publish(publisher, 1)
+            for reader in (declared, publisher):
+                assert numbers(await reader.read("room", after=first.id)) == [1]
+                assert len(await reader.read("room", after=first.id)) == 1
+        await declared.on_shutdown()
+        await client.aclose()

@@ -173,7 +173,7 @@ async def test_calls_per_received_event(make_backend: MakeBackend, kind: str) ->
     await take(stream, 1)
     events = 2000
     await asyncio.gather(*(publisher.publish(b"x" * 64, ["a"]) for _ in range(events)))
-    inbox = backend._enter().delivery._inboxes[0]
+    inbox = backend._enter().delivery.inboxes[0]
     await until(lambda: len(inbox.backlog.items) == events, "all events in the inbox")
 
     async def consume() -> None:

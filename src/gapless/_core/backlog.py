@@ -1,4 +1,9 @@
-"""Events that wait for one consumer, bounded by count and by bytes."""
+"""Events that wait for one consumer, bounded by count and by bytes.
+
+What exceeds the bounds is refused, and takes its place later: once the consumer has taken all that waits,
+what was refused is read from the history, channel by channel, and what can't be read is a Gap that counts it.
+Where there is no history, all of it is.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +16,82 @@ from gapless._core.subscription import Subscription
 # or None and the Gap that stands in its place.
 Item = tuple[Subscription, bytes, bytes | None] | tuple[Subscription, None, Gap]
 
+# One read fetches so many entries and bytes; so many are made at once.
+SPAN_EVENTS = 256
+SPAN_BYTES = 1024 * 1024
+MAX_READS = 4
+
+# So many spans and gaps are remembered, and one more for each channel: less than 2 MB. Beyond it, the oldest
+# events of a channel are counted and not read.
+MAX_HOLES = 10_000
+
+
+class Span:
+    """Refused events of one channel, without one between them that was not: the marks of first and last."""
+
+    __slots__ = ("count", "first", "last", "size_bytes", "subscription")
+
+    def __init__(self, subscription: Subscription, mark: bytes, size_bytes: int) -> None:
+        self.subscription = subscription
+        self.first = self.last = mark
+        self.count = 1
+        self.size_bytes = size_bytes
+
+
+# A Gap, and an event, which is a tuple.
+_Part = Span | Gap | Item
+
+
+class _Refused:
+    """What a channel has after everything that waits: spans, gaps, and events behind a span being read."""
+
+    __slots__ = ("parts", "reading")
+
+    def __init__(self) -> None:
+        self.parts: deque[_Part] = deque()
+        self.reading: Span | None = None
+
 
 class Backlog:
-    """A queue that refuses what would exceed its bounds, and says in its place what it refused.
+    """A queue that refuses what would exceed its bounds, and gives it back from the history.
 
-    Once an event was refused, everything is, until the consumer has taken all that waits. So each
-    channel has its refused events in one piece, after everything that waited and before everything
-    that comes later, and one Gap tells of it. An event larger than the bound is taken if it is alone.
+    Each channel keeps its order. Once an event of a channel was refused, all of its later ones are, until the
+    consumer has taken what waits; while it reads its last span, they wait again. An event larger than the
+    bound is taken if it is alone.
+
+    Args:
+        refillable: Whether there is a history to read from.
+
+    Attributes:
+        items: What waits. The consumer pops from the left, and takes the payload's length off `size_bytes`.
+        gaps: Gaps that were made here and that nobody has been told of; whoever tells takes them out.
     """
 
-    __slots__ = ("_max_bytes", "_max_events", "_refused", "items", "size_bytes")
-
-    def __init__(self, *, max_events: int, max_bytes: int) -> None:
+    def __init__(
+        self, *, max_events: int, max_bytes: int, refillable: bool = False, max_holes: int = MAX_HOLES
+    ) -> None:
         self._max_events = max_events
+        self._max_holes = max_holes
         self._max_bytes = max_bytes
-        # The consumer pops from the left, and takes the payload's length off `size_bytes`.
+        self._refillable = refillable
+        self._max_reads = min(MAX_READS, max_events)
+        self._span_events = min(SPAN_EVENTS, max_events // self._max_reads)
+        self._span_bytes = min(SPAN_BYTES, max_bytes // self._max_reads)
         self.items: deque[Item] = deque()
         self.size_bytes = 0
-        # How many events of each channel were refused; None if a Gap of unknown size was among them.
-        self._refused: dict[Subscription, int | None] = {}
+        self.gaps: list[Gap] = []
+        self._refused: dict[Subscription, _Refused] = {}
+        # Those of them that are not being read.
+        self._due: deque[Subscription] = deque()
+        self._reads = 0
+        # Events among the parts, and spans and gaps among them.
+        self._parked = 0
+        self._holes = 0
+
+    @property
+    def behind(self) -> bool:
+        """Whether anything was refused that has not taken its place."""
+        return bool(self._refused)
 
     def put(self, items: list[Item], size_bytes: int) -> None:
         """Append items, whose payloads have `size_bytes` in all."""
@@ -41,30 +103,192 @@ class Backlog:
             self.items.extend(items)
             self.size_bytes += size_bytes
         else:
+            if not self.items and not self._refillable:
+                # Nothing has to be read: what was refused is gaps, and their place is here.
+                self.take_spans()
             for item in items:
                 self._put_one(item)
 
-    def waiting(self) -> bool:
-        """Return whether there is an item to take; what was refused becomes gaps once all else is taken."""
-        if not self.items and self._refused:
-            for subscription, lost in self._refused.items():
-                gap = Gap(subscription.channel, None, "backlog", lost)
-                self.items.append((subscription, None, gap))
-            self._refused.clear()
-        return bool(self.items)
+    def take_spans(self) -> list[Span]:
+        """All that waits was taken: return what to read now. `refilled()` must follow for each.
+
+        What takes no read is in `items` now.
+        """
+        spans: list[Span] = []
+        while self._due and self._reads < self._max_reads:
+            subscription = self._due.popleft()
+            refused = self._refused[subscription]
+            if not subscription.wanted:
+                self._drop(subscription)
+                continue
+            span = self._advance(subscription, refused)
+            if span is not None:
+                refused.parts.popleft()
+                refused.reading = span
+                self._holes -= 1
+                self._reads += 1
+                spans.append(span)
+        return spans
+
+    def refilled(self, span: Span, found: list[tuple[bytes, bytes]] | None) -> None:
+        """The history has `found` (payload and mark) of a span; None if it can't be read."""
+        subscription = span.subscription
+        refused = self._refused.get(subscription)
+        if refused is None or refused.reading is not span:
+            return
+        self._reads -= 1
+        refused.reading = None
+        if not subscription.wanted:
+            self._drop(subscription)
+            return
+        # It is trimmed at the front. Without its end it is another stream than the one that was refused.
+        if not found or found[-1][1] != span.last:
+            found = []
+        if len(found) < span.count:
+            self._append_gap(
+                subscription, Gap(subscription.channel, None, "backlog", span.count - len(found))
+            )
+        for data, mark in found:
+            self.items.append((subscription, data, mark))
+            self.size_bytes += len(data)
+        if self._advance(subscription, refused) is not None:
+            self._due.append(subscription)
+
+    def give_up(self) -> None:
+        """Nothing can be read any more: what was refused becomes gaps."""
+        for subscription, refused in list(self._refused.items()):
+            if refused.reading is not None:
+                refused.parts.appendleft(refused.reading)
+                self._holes += 1
+            refused.parts = deque(_as_gap(part) if isinstance(part, Span) else part for part in refused.parts)
+            self._advance(subscription, refused)
+        self._due.clear()
+        self._reads = 0
 
     def _put_one(self, item: Item) -> None:
         subscription, data, _ = item
         size = len(data) if data is not None else 0
-        fits = not self.items or (
-            len(self.items) < self._max_events and self.size_bytes + size <= self._max_bytes
-        )
-        if fits and not self._refused:
-            self.items.append(item)
+        waiting = len(self.items) + self._parked
+        fits = not waiting or (waiting < self._max_events and self.size_bytes + size <= self._max_bytes)
+        refused = self._refused.get(subscription)
+        if refused is None:
+            if fits:
+                self.items.append(item)
+                self.size_bytes += size
+                return
+            refused = self._add(subscription)
+        parts = refused.parts
+        if data is not None and fits and refused.reading and not (parts and _is_hole(parts[-1])):
+            parts.append(item)
+            self._parked += 1
             self.size_bytes += size
         else:
-            if len(self._refused) > self._max_events:
-                # Channels come and go while the consumer takes nothing: only those that are wanted count.
-                self._refused = {s: lost for s, lost in self._refused.items() if s.wanted}
-            lost = self._refused.get(subscription, 0)
-            self._refused[subscription] = None if data is None or lost is None else lost + 1
+            self._refuse(refused, item, size)
+
+    def _add(self, subscription: Subscription) -> _Refused:
+        if len(self._refused) > self._max_events:
+            # Channels come and go while the consumer takes nothing: only those that are wanted count.
+            for other in [other for other in self._refused if not other.wanted]:
+                self._drop(other)
+            self._due = deque(other for other in self._due if other in self._refused)
+        refused = self._refused[subscription] = _Refused()
+        self._due.append(subscription)
+        return refused
+
+    def _refuse(self, refused: _Refused, item: Item, size: int) -> None:
+        parts = refused.parts
+        last = parts[-1] if parts else None
+        if item[1] is None:
+            self._add_hole(refused, item[2])
+        elif not self._refillable or item[2] is None:
+            self._add_hole(refused, Gap(item[0].channel, None, "backlog", 1))
+        elif (
+            isinstance(last, Span)
+            and last.count < self._span_events
+            and last.size_bytes + size <= self._span_bytes
+        ):
+            last.last = item[2]
+            last.count += 1
+            last.size_bytes += size
+        else:
+            self._add_hole(refused, Span(item[0], item[2], size))
+
+    def _add_hole(self, refused: _Refused, hole: Span | Gap) -> None:
+        parts = refused.parts
+        last = parts[-1] if parts else None
+        if isinstance(last, Gap) and isinstance(hole, Gap) and _is_ours(last) == _is_ours(hole):
+            parts[-1] = _merged(last, hole)
+            return
+        parts.append(hole)
+        self._holes += 1
+        if self._holes > self._max_holes:
+            self._forget_one(parts)
+
+    def _forget_one(self, parts: deque[_Part]) -> None:
+        """Make one Gap of the two oldest holes: there are more than can be remembered."""
+        at = next((at for at, part in enumerate(parts) if _is_hole(part)), len(parts))
+        if at + 1 < len(parts):
+            first, second = _as_gap(parts[at]), _as_gap(parts[at + 1])
+            if _is_ours(first) != _is_ours(second):
+                self.gaps.append(first if _is_ours(first) else second)
+            parts[at] = _merged(first, second)
+            del parts[at + 1]
+            self._holes -= 1
+
+    def _advance(self, subscription: Subscription, refused: _Refused) -> Span | None:
+        """Let a channel's parts take their place up to the next span; return that, None if all have."""
+        parts = refused.parts
+        while parts:
+            part = parts[0]
+            if isinstance(part, Span):
+                return part
+            del parts[0]
+            if isinstance(part, Gap):
+                self._holes -= 1
+                self._append_gap(subscription, part)
+            else:
+                self._parked -= 1
+                self.items.append(part)
+        del self._refused[subscription]
+        return None
+
+    def _append_gap(self, subscription: Subscription, gap: Gap) -> None:
+        self.items.append((subscription, None, gap))
+        if _is_ours(gap):
+            self.gaps.append(gap)
+
+    def _drop(self, subscription: Subscription) -> None:
+        """Nobody wants the channel any more."""
+        refused = self._refused.pop(subscription)
+        if refused.reading is not None:
+            self._reads -= 1
+        for part in refused.parts:
+            if isinstance(part, tuple):
+                self._parked -= 1
+                self.size_bytes -= len(part[1] or b"")
+            else:
+                self._holes -= 1
+
+
+def _is_hole(part: _Part) -> bool:
+    return not isinstance(part, tuple)
+
+
+def _is_ours(gap: Gap) -> bool:
+    """Whether it was made here; what the channel had before, others have been told of."""
+    return gap.reason == "backlog"
+
+
+def _as_gap(part: _Part) -> Gap:
+    """Return a part as a Gap. Behind the first hole there are no events."""
+    if isinstance(part, Span):
+        return Gap(part.subscription.channel, None, "backlog", part.count)
+    if isinstance(part, Gap):
+        return part
+    raise AssertionError(part)
+
+
+def _merged(first: Gap, second: Gap) -> Gap:
+    lost = None if first.lost is None or second.lost is None else first.lost + second.lost
+    reason = second.reason if _is_ours(first) else first.reason
+    return Gap(first.channel, first.after, reason, lost)

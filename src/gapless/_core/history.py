@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from gapless._core.event import Event, Gap, GapReason
+
+# A run_id has 40 digits; we use 12 of them.
+MAX_SERVER_CHARS = 40
 
 
 def resume(
@@ -61,6 +65,57 @@ def find_gap(
     if last_id is not None and id_key(last_id) < id_key(after):
         return "rollback"
     return "trimmed"
+
+
+def with_restarts(
+    found: Sequence[Event | Gap],
+    *,
+    after: Gap,
+    servers: Mapping[str | None, bytes],
+    since: bytes | None,
+    now: bytes | None,
+) -> list[Event | Gap]:
+    """Return what was found, with a Gap wherever another server goes on: it may lack acknowledged events.
+
+    Args:
+        found: What `resume()` returned.
+        after: The Gap to put in, with the reader's last event in its `after`.
+        servers: Which server appended an entry, by id.
+        since: The server under which the reader got its last event, None if unknown.
+        now: Who answered, None if that does not matter, since there is more to read.
+    """
+    result: list[Event | Gap] = []
+    server = since or servers.get(after.after)
+    gap = after
+    for item in found:
+        if isinstance(item, Event):
+            appended_by = servers.get(item.id, server)
+            if appended_by != server and server is not None and not (result and isinstance(result[-1], Gap)):
+                result.append(gap)
+            server = appended_by
+            gap = replace(after, after=item.id)
+        result.append(item)
+    if now and server and now != server and not (result and isinstance(result[-1], Gap)):
+        # Whoever reads on from here has been told.
+        result.append(replace(gap, after=cursor(gap.after or "", now)))
+    return result
+
+
+def cursor(entry_id: str, server: bytes) -> str:
+    """Return where a reader stands: an id, and the server under which it knows that nothing is missing."""
+    return f"{entry_id}@{server.decode()}" if server else entry_id
+
+
+def split_cursor(text: str) -> tuple[str, bytes | None]:
+    """Return id and server of a cursor, which may be an id alone.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    entry_id, at, server = text.partition("@")
+    if at and not (server.isascii() and server.isalnum() and len(server) <= MAX_SERVER_CHARS):
+        raise ValueError(f"expected an event id like '1700000000000-0', got {text!r:.200}")
+    return check_id(entry_id), server.encode() or None
 
 
 def id_key(entry_id: str) -> tuple[int, int]:

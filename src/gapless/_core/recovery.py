@@ -3,53 +3,25 @@
 Feed it what happens to the subscriber connection and what the reads found; drain `take_reads()` and make
 those reads on another connection. A *look* fetches the last ids of many channels: after a reconnect, and
 in every sweep. A *page* reads the entries of one channel. What is to be delivered comes out of each input.
+A *refill* is for a consumer that was slow; it waits here for its turn.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
-from typing import Literal
 
 from gapless._core.backlog import Item
 from gapless._core.chain import FRESH
 from gapless._core.entries import NOTHING, Entries, Kept, Output, Push
+from gapless._core.reads import LOOK_CHANNELS, Look, Page, Read, Refill
 from gapless._core.subscription import Subscription
 
-# One MGET of so many last ids; one XRANGE of so many entries; so many reads under way at once.
-LOOK_CHANNELS = 256
-PAGE_ENTRIES = 256
+# So many reads are under way at once.
 MAX_READS = 16
 
 # What is pushed to channels that sync is held up to this size; beyond it, it is read from the stream.
 MAX_HELD_BYTES = 16 * 1024 * 1024
-
-Purpose = Literal["sync", "sweep"]
-
-
-class Look:
-    """Fetch the last ids of `subscriptions`."""
-
-    __slots__ = ("purpose", "rounds", "subscriptions")
-
-    def __init__(self, subscriptions: list[Subscription], purpose: Purpose) -> None:
-        self.subscriptions = subscriptions
-        self.purpose: Purpose = purpose
-        self.rounds = [subscription.chain.round for subscription in subscriptions]
-
-
-class Page:
-    """Read at most `count` entries of `subscription`, from `start` on, inclusive ("-": from the oldest)."""
-
-    __slots__ = ("count", "round", "start", "subscription")
-
-    def __init__(self, subscription: Subscription, start: bytes) -> None:
-        self.subscription = subscription
-        self.start = start
-        self.count = PAGE_ENTRIES
-        self.round = subscription.chain.round
-
-
-Read = Look | Page
 
 
 class Recovery:
@@ -62,6 +34,8 @@ class Recovery:
         starving: A sweep found events that were never pushed: the subscriber connection is of no use.
             Whoever renews it sets it back.
         sweeps: Sweeps that are complete.
+        repairs: Times that a channel was read, after which it was whole.
+        repaired_events: Events that these reads found.
     """
 
     def __init__(self, kept: Kept, resume_ttl_ms: int) -> None:
@@ -70,6 +44,7 @@ class Recovery:
         self._to_look: dict[Subscription, None] = {}
         self._to_sweep: list[Subscription] = []
         self._to_read: dict[Subscription, None] = {}
+        self._to_refill: deque[Refill] = deque()
         self._active: set[Read] = set()
         self._held_bytes = 0
         # Channels whose last id was ahead of what was pushed, with the tip at that time; then those that
@@ -81,6 +56,8 @@ class Recovery:
         self.aliases: dict[bytes, bytes] = {}
         self.starving = False
         self.sweeps = 0
+        self.repairs = 0
+        self.repaired_events = 0
 
     @property
     def syncing(self) -> int:
@@ -96,7 +73,7 @@ class Recovery:
     @property
     def pending(self) -> bool:
         """Whether `take_reads()` has something to give."""
-        waiting = self._to_look or self._to_read or self._to_sweep
+        waiting = self._to_look or self._to_read or self._to_sweep or self._to_refill
         return bool(waiting) and len(self._active) < MAX_READS
 
     @property
@@ -158,7 +135,10 @@ class Recovery:
         return bool(self._suspects)
 
     def take_reads(self) -> list[Read]:
-        """Return the reads to make now. Each must be answered by `looked`, `paged`, `failed` or `refused`."""
+        """Return the reads to make now.
+
+        Each must be answered by `looked`, `paged`, `refilled`, `failed` or `refused`.
+        """
         reads: list[Read] = []
         while self.pending:
             read: Read
@@ -170,11 +150,13 @@ class Recovery:
                 channels[0].chain.cover()
                 position = channels[0].chain.position or NOTHING
                 read = Page(channels[0], b"-" if position == NOTHING else position[1:])
-            elif not self._to_sweep:
-                break
-            else:
+            elif self._to_sweep:
                 read = Look(self._to_sweep[:LOOK_CHANNELS], "sweep")
                 del self._to_sweep[:LOOK_CHANNELS]
+            elif self._to_refill:
+                read = self._to_refill.popleft()
+            else:
+                break
             self._active.add(read)
             reads.append(read)
         return reads
@@ -211,18 +193,31 @@ class Recovery:
         held_before = chain.held_bytes
         output = chain.read(self._with_aliases(found), self._kept, self.server)
         self._held_bytes += chain.held_bytes - held_before
-        if subscription in self._starved and any(data is not None for data, _ in output):
+        events = sum(data is not None for data, _ in output)
+        self.repaired_events += events
+        if subscription in self._starved and events:
             self.starving = True
         if chain.syncing:
             self._to_read[subscription] = None
         else:
+            self.repairs += 1
             self._starved.discard(subscription)
         return _items(subscription, output)
+
+    def refill(self, refill: Refill) -> None:
+        """A consumer wants to read what it could not take."""
+        self._to_refill.append(refill)
+
+    def refilled(self, refill: Refill) -> None:
+        """A refill was answered."""
+        self._active.discard(refill)
 
     def failed(self, read: Read) -> None:
         """The connection of a read was lost: it is made again."""
         self._active.discard(read)
-        if isinstance(read, Page):
+        if isinstance(read, Refill):
+            self._to_refill.append(read)
+        elif isinstance(read, Page):
             if self._is_wanted(read.subscription, read.round):
                 self._to_read[read.subscription] = None
         elif read.purpose == "sync":
@@ -235,6 +230,8 @@ class Recovery:
         """The server refuses a read, and will again: what can't be checked is reported."""
         self._active.discard(read)
         items: list[Item] = []
+        if isinstance(read, Refill):
+            return items
         if isinstance(read, Look) and read.purpose == "sweep":
             self._finish_sweep()
             return items

@@ -14,6 +14,7 @@ from typing import Any
 
 from gapless._core.backlog import Item
 from gapless._core.entries import Push
+from gapless._core.event import Gap
 from gapless._core.subscription import Subscription
 from gapless._core.throttle import Throttle
 from gapless._redis.client import ConnectionSource
@@ -39,11 +40,12 @@ class FramedPushLink(PushLink):
         source: ConnectionSource,
         timing: Timing,
         deliver: Callable[[list[Item], int], None],
+        note: Callable[[list[Gap]], None],
         repairs: Repairs,
         *,
         durable: bool | None,
     ) -> None:
-        super().__init__(source, timing, deliver)
+        super().__init__(source, timing, deliver, note)
         self._repairs = repairs
         self._durable = durable
         self._identity: Identity | None = None

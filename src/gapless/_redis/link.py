@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from gapless._core.backoff import Backoff
 from gapless._redis import errors
@@ -59,6 +60,9 @@ class Link:
         # Loop time since which there is no connection, None while there is one or none was wanted yet.
         self.down_since: float | None = None
         self.last_error: BaseException | None = None
+        # For whoever asks how the link is: its text, kept after a reconnect; and since when it is connected.
+        self.last_failure: str | None = None
+        self.connected_since: datetime | None = None
         self.refusal: BackendError | None = None
 
     def start(self) -> None:
@@ -67,6 +71,10 @@ class Link:
             name = f"gapless {self._role.name} link to {self._source.address}"
             self.down_since = self._loop.time()
             self._task = self._loop.create_task(self._supervise(), name=name)
+
+    @property
+    def started(self) -> bool:
+        return self._task is not None
 
     def stop(self) -> asyncio.Task[None] | None:
         """Close, for good. Returns the task to wait for, which closes the socket and ends."""
@@ -239,6 +247,7 @@ class Link:
 
     def _up(self, wire: Wire) -> None:
         self.connected = True
+        self.connected_since = datetime.now(UTC)
         self.ready = wire.writable
         self.retiring = None
         if self.generation > 1 or self.attempts:
@@ -256,11 +265,13 @@ class Link:
         self.ready = False
         self.down_since = self._loop.time()
         self.last_error = error
+        self.last_failure = str(error or "the connection was closed")
         self._role.lost(error)
 
     def _failed(self, error: Exception) -> None:
         self.attempts += 1
         self.last_error = error
+        self.last_failure = str(error) or repr(error)
         refused = errors.refusal(error, self._source.address)
         # One line per change, not one per attempt.
         if refused is not None and self.refusal is None:

@@ -90,6 +90,8 @@ class Publisher:
         # Loop times of the first and the last of the refusals that are waited out now.
         self._refused_since = self._refused_at = -publish_timeout
         self.lost = LostPublishes(commands, publish_timeout)
+        # Lost replies whose publish was looked for, with success.
+        self.resolved = 0
         # Together the unique id of a publish, in no other session of any process. Made with the session,
         # not with the backend, which a fork copies.
         self.nonce = secrets.token_urlsafe(6)
@@ -149,9 +151,11 @@ class Publisher:
             if publish.lost_until is None:
                 publish.lost_until = publish.deadline = self._loop.time() + self._publish_timeout
             try:
-                return await self.lost.was_published(
+                was_published = await self.lost.was_published(
                     publish.trace, error.peer, publish.sent_at, publish.lost_until
                 )
+                self.resolved += 1
+                return was_published
             except Unknown as unknown:
                 why = str(unknown)
         raise PublishUncertain(

@@ -35,11 +35,16 @@ class PushLink:
     name = "subscriber"
 
     def __init__(
-        self, source: ConnectionSource, timing: Timing, deliver: Callable[[list[Item], int], None]
+        self,
+        source: ConnectionSource,
+        timing: Timing,
+        deliver: Callable[[list[Item], int], None],
+        note: Callable[[list[Gap]], None],
     ) -> None:
         self.subscriptions = Subscriptions()
         self.link = Link(source, self, timing)
         self._deliver = deliver
+        self._note = note
         self._wire: Wire | None = None
         self._ping_sent = False
         self._retry: asyncio.TimerHandle | None = None
@@ -148,4 +153,6 @@ class PushLink:
 
     def _resumed(self, subscription: Subscription, items: list[Item]) -> None:
         """A channel is back after a lost connection: what was published meanwhile is unknown."""
-        items.append((subscription, None, Gap(subscription.channel, None, "disconnected")))
+        gap = Gap(subscription.channel, None, "disconnected")
+        items.append((subscription, None, gap))
+        self._note([gap])

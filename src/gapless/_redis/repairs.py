@@ -15,7 +15,9 @@ from typing import Any
 
 from gapless._core.backlog import Item
 from gapless._core.entries import Entries, Entry, Kept, Push
-from gapless._core.recovery import LOOK_CHANNELS, Look, Page, Read, Recovery
+from gapless._core.event import Gap
+from gapless._core.reads import LOOK_CHANNELS, Look, Page, Read, Refill
+from gapless._core.recovery import Recovery
 from gapless._core.subscription import Subscription
 from gapless._core.throttle import Throttle
 from gapless._redis import errors, scripts
@@ -46,6 +48,7 @@ class Repairs:
         commands: CommandLink,
         keys: Keys,
         deliver: Deliver,
+        note: Callable[[list[Gap]], None],
         *,
         kept: Kept,
         resume_ttl_ms: int,
@@ -55,8 +58,13 @@ class Repairs:
         self._commands = commands
         self._keys = keys
         self._deliver = deliver
+        self._note = note
         self._sweep_interval = sweep_interval
         self.recovery = Recovery(kept, resume_ttl_ms)
+        self.refilled_events = 0
+        # Sweeps that are complete, and when the last one was.
+        self._sweeps = 0
+        self._swept_at: float | None = None
         self._pumping = False
         self._stopped = False
         self._refusals = Throttle()
@@ -102,10 +110,20 @@ class Repairs:
         self.recovery.resubscribed(subscription, doubt)
         self._pump_soon()
 
+    def refill(self, refill: Refill) -> None:
+        """Read what a consumer could not take."""
+        self.recovery.refill(refill)
+        self._pump_soon()
+
     def start_sweeping(self) -> None:
         """Sweep from now on; does nothing if it does."""
         if "sweep" not in self._timers:
             self._sweep_later()
+
+    @property
+    def sweep_lag_seconds(self) -> float | None:
+        """Seconds since a sweep was complete; None if none was."""
+        return None if self._swept_at is None else self._loop.time() - self._swept_at
 
     def stop(self) -> None:
         """Stop every timer, and start none any more."""
@@ -124,6 +142,12 @@ class Repairs:
         if self._commands.link.ready:
             self.recovery.sweep(self.subscriptions())
             self._pump()
+            self._note_sweep()
+
+    def _note_sweep(self) -> None:
+        if self._sweeps != self.recovery.sweeps:
+            self._sweeps = self.recovery.sweeps
+            self._swept_at = self._loop.time()
 
     def _recheck(self) -> None:
         del self._timers["recheck"]
@@ -148,6 +172,10 @@ class Repairs:
     def _command(self, read: Read) -> Command:
         if isinstance(read, Look):
             return self._look_command(read.subscriptions)
+        if isinstance(read, Refill):
+            span = read.span
+            name = span.subscription.wire_name
+            return ("XRANGE", name, span.first[1:], span.last[1:], "COUNT", span.count)
         stream = read.subscription.wire_name.decode()
         # One more than asked for: the last delivered entry itself.
         return (
@@ -176,6 +204,12 @@ class Repairs:
     def _found(self, read: Read, reply: Any) -> list[Item]:
         if isinstance(read, Look):
             return self.recovery.looked(read, reply, int(time.time() * 1000))
+        if isinstance(read, Refill):
+            self.recovery.refilled(read)
+            found = [(fields[1], b"g" + entry_id) for entry_id, fields in reply if _is_ours(fields)]
+            self.refilled_events += len(found)
+            read.done(found)
+            return []
         return self.recovery.paged(read, _entries(reply, self._commands.peer.tag or None))
 
     def _failed(self, read: Read, error: BaseException) -> None:
@@ -194,6 +228,8 @@ class Repairs:
         if self._refusals.picks():
             logger.error("%d reads of what was missed failed, the last: %r", self._refusals.count, error)
         self._hand_on(self.recovery.refused(read))
+        if isinstance(read, Refill):
+            read.done(None)
 
     def _retry(self) -> None:
         del self._timers["retry"]
@@ -201,6 +237,7 @@ class Repairs:
 
     def _after_read(self) -> None:
         recovery = self.recovery
+        self._note_sweep()
         if recovery.starving:
             recovery.starving = False
             self.renew_pushes("events are published that are not pushed")
@@ -212,23 +249,25 @@ class Repairs:
     def _hand_on(self, items: list[Item]) -> None:
         if items:
             self._deliver(items, sum(len(item[1]) for item in items if item[1] is not None))
+            if gaps := [item[2] for item in items if item[1] is None]:
+                self._note(gaps)
 
 
 def _entries(reply: Any, server: bytes | None) -> Entries:
     """Parse the reply of read_stream.lua; entries that are not ours are left out."""
     entries, oldest, last, more, length = reply
     return Entries(
-        [
-            Entry(entry_id, fields[1], server_of(fields))
-            for entry_id, fields in entries
-            if fields and fields[0] == b"data"
-        ],
+        [Entry(entry_id, fields[1], server_of(fields)) for entry_id, fields in entries if _is_ours(fields)],
         oldest[0][0] if oldest else None,
         last,
         bool(more),
         length,
         server,
     )
+
+
+def _is_ours(fields: Sequence[bytes]) -> bool:
+    return bool(fields) and fields[0] == b"data"
 
 
 def _ignore(reason: str) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from gapless._core.backlog import Item
 from gapless._core.entries import Kept
+from gapless._core.event import Gap
+from gapless._core.reads import Refill
 from gapless._core.subscription import Ticket
 from gapless._core.throttle import Throttle
 from gapless._redis import errors
@@ -54,6 +56,7 @@ class Session:
         scripts: Iterable[Script],
         streams: Streams | None,
         deliver: Callable[[list[Item], int], None],
+        note: Callable[[list[Gap]], None],
         max_outbox_bytes: int,
         impatient: Callable[[], bool],
     ) -> None:
@@ -62,22 +65,32 @@ class Session:
         self._late_subscribes = Throttle()
         self.commands = CommandLink(source, timing, scripts)
         self.publisher = Publisher(self.commands, timing.publish_timeout, max_outbox_bytes, impatient)
-        self._repairs: Repairs | None = None
+        self.repairs: Repairs | None = None
         if streams is None:
-            self.pushes = PushLink(source, timing, deliver)
+            self.pushes = PushLink(source, timing, deliver, note)
         else:
-            self._repairs = Repairs(
+            self.repairs = Repairs(
                 self.commands,
                 streams.keys,
                 deliver,
+                note,
                 kept=streams.kept,
                 resume_ttl_ms=streams.resume_ttl_ms,
                 sweep_interval=streams.sweep_interval,
             )
-            self.pushes = FramedPushLink(source, timing, deliver, self._repairs, durable=streams.durable)
-            self._repairs.subscriptions = lambda: list(self.subscriptions)
-            self._repairs.renew_pushes = self.pushes.link.renew
+            self.pushes = FramedPushLink(source, timing, deliver, note, self.repairs, durable=streams.durable)
+            self.repairs.subscriptions = lambda: list(self.subscriptions)
+            self.repairs.renew_pushes = self.pushes.link.renew
         self.subscriptions = self.pushes.subscriptions
+
+    @property
+    def server(self) -> bytes:
+        """Short name of the server that the command link leads to, or led to; empty if unknown."""
+        return self.commands.peer.tag
+
+    def known_as(self, server: bytes) -> bytes:
+        """Return the name of the server whose place `server` took without a loss, as far as we saw that."""
+        return self.repairs.recovery.aliases.get(server, server) if self.repairs else server
 
     async def start(self) -> None:
         """Connect. Returns when both links are up or have failed once; the rest goes on by itself.
@@ -98,8 +111,8 @@ class Session:
 
     async def stop(self) -> None:
         """Close both links. They close even if this is cancelled."""
-        if self._repairs is not None:
-            self._repairs.stop()
+        if self.repairs is not None:
+            self.repairs.stop()
         ending = [self.commands.link.stop(), self.pushes.link.stop(), *self.publisher.lost.tasks()]
         await asyncio.gather(*filter(None, ending), return_exceptions=True)
 
@@ -145,8 +158,8 @@ class Session:
                 deadline = start + self._timing.subscribe_timeout
                 link.start()
                 try:
-                    if self._repairs is not None and ticket.new:
-                        await self._repairs.fix_positions(ticket.new, deadline)
+                    if self.repairs is not None and ticket.new:
+                        await self.repairs.fix_positions(ticket.new, deadline)
                 finally:
                     # Also when cancelled: another call may want them, too.
                     self.subscriptions.enlist(ticket.new)
@@ -167,6 +180,13 @@ class Session:
             self._give_up(ticket)
             raise errors.afresh(ticket.error)
         self.subscriptions.claim(ticket)
+
+    def refill(self, refill: Refill) -> None:
+        """Read from the history what a consumer could not take."""
+        if self.repairs is None:
+            refill.done(None)
+        else:
+            self.repairs.refill(refill)
 
     def unsubscribe(self, channels: Iterable[str]) -> None:
         """No longer want channels. Takes effect at once."""

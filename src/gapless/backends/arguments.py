@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from inspect import iscoroutinefunction
 from typing import Any
 
 from gapless.errors import ConfigurationError
@@ -34,6 +35,15 @@ def check_seconds(**named: Any) -> None:
             or value <= 0
         ):
             raise ConfigurationError(f"{name}: expected a positive number of seconds, got {value!r}")
+
+
+def check_function(**named: Any) -> None:
+    """Check that each value is None or a function, which nobody has to await."""
+    for name, value in named.items():
+        if value is not None and not callable(value):
+            raise ConfigurationError(f"{name}: expected a function or None, got {value!r}")
+        if iscoroutinefunction(value):
+            raise ConfigurationError(f"{name}: expected a plain function, got a coroutine function {value!r}")
 
 
 def parse_ttl_ms(name: str, value: Any) -> int:

@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Any, Self, TypeVar
 
-from gapless._core.backlog import Backlog, Item
+from gapless._core.backlog import Backlog, Item, Span
 from gapless._core.entries import mark_id
 from gapless._core.event import Event, Gap
+from gapless._core.reads import Refill
 
 # After so many events a consumer lets the event loop run, also if its loop body never awaits.
 BURST_EVENTS = 128
 
 Item_ = TypeVar("Item_")
+NoteGaps = Callable[[list[Gap]], None]
+Refills = Callable[[Refill], None]
 ItemsOf = Callable[["Seat"], AsyncGenerator[Item_, None]]
 
 
 class Inbox:
     """The backlog of one consumer, which waits for it."""
 
-    __slots__ = ("_waiter", "backlog", "closed")
+    __slots__ = ("_note", "_refill", "_waiter", "backlog", "closed")
 
-    def __init__(self, *, max_events: int, max_bytes: int) -> None:
-        self.backlog = Backlog(max_events=max_events, max_bytes=max_bytes)
+    def __init__(
+        self, *, max_events: int, max_bytes: int, refill: Refills | None, note: NoteGaps | None
+    ) -> None:
+        self.backlog = Backlog(max_events=max_events, max_bytes=max_bytes, refillable=refill is not None)
         self.closed = False
+        self._refill = refill
+        self._note = note
         self._waiter: asyncio.Future[None] | None = None
 
     async def ready(self) -> bool:
         """Wait until there is something to take; False once the inbox is closed and empty."""
-        while not self.backlog.waiting():
-            if self.closed:
+        backlog = self.backlog
+        while not backlog.items:
+            if backlog.behind:
+                self._catch_up()
+                if backlog.items:
+                    break
+            elif self.closed:
                 return False
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -38,6 +51,28 @@ class Inbox:
             finally:
                 self._waiter = None
         return True
+
+    def _catch_up(self) -> None:
+        if self.closed:
+            self.backlog.give_up()
+        else:
+            for span in self.backlog.take_spans():
+                if self._refill is None:
+                    self._refilled(span, None)
+                else:
+                    self._refill(Refill(span, partial(self._refilled, span)))
+        self.tell()
+
+    def _refilled(self, span: Span, found: list[tuple[bytes, bytes]] | None) -> None:
+        self.backlog.refilled(span, found)
+        self.tell()
+        self.wake()
+
+    def tell(self) -> None:
+        """Tell of the gaps that came of a full queue."""
+        gaps, self.backlog.gaps = self.backlog.gaps, []
+        if gaps and self._note is not None:
+            self._note(gaps)
 
     def wake(self) -> None:
         waiter = self._waiter
@@ -49,27 +84,46 @@ class Delivery:
     """The consumers of one backend in one event loop. Each gets every event.
 
     There is always one inbox: what arrives while nobody consumes waits for the next consumer.
+
+    Args:
+        refill: Reads what a consumer was too slow to take from the history; None where there is none.
+        note: Is told of gaps that come of it.
+
+    Attributes:
+        events: How many were handed to the consumers.
     """
 
-    def __init__(self, *, max_events: int, max_bytes: int) -> None:
+    def __init__(
+        self, *, max_events: int, max_bytes: int, refill: Refills | None = None, note: NoteGaps | None = None
+    ) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._inboxes: list[Inbox] = [self._new()]
-        self._vacant: Inbox | None = self._inboxes[0]
+        self._refill = refill
+        self._note = note
+        self.events = 0
+        self.inboxes: list[Inbox] = [self._new()]
+        self._vacant: Inbox | None = self.inboxes[0]
         self._closed = False
 
     def put(self, items: list[Item], size_bytes: int) -> None:
         """Hand items, whose payloads have `size_bytes` in all, to every consumer. Never waits."""
-        for inbox in self._inboxes:
+        self.events += len(items)
+        for inbox in self.inboxes:
             inbox.backlog.put(items, size_bytes)
+            if inbox.backlog.gaps:
+                inbox.tell()
             inbox.wake()
 
     def close(self) -> None:
         """End every consumer's generator, after what waits was consumed."""
         self._closed = True
-        for inbox in self._inboxes:
+        for inbox in self.inboxes:
             inbox.closed = True
             inbox.wake()
+
+    @property
+    def consumers(self) -> int:
+        return len(self.inboxes) - (self._vacant is not None)
 
     def occupy(self) -> Inbox:
         """Return the inbox of a new consumer."""
@@ -77,18 +131,20 @@ class Delivery:
         if inbox is None:
             inbox = self._new()
             inbox.closed = self._closed
-            self._inboxes.append(inbox)
+            self.inboxes.append(inbox)
         return inbox
 
     def vacate(self, inbox: Inbox) -> None:
         """The consumer of `inbox` is gone; the last one leaves what it did not take to the next."""
-        if len(self._inboxes) == 1:
+        if len(self.inboxes) == 1:
             self._vacant = inbox
         else:
-            self._inboxes.remove(inbox)
+            self.inboxes.remove(inbox)
 
     def _new(self) -> Inbox:
-        return Inbox(max_events=self._max_events, max_bytes=self._max_bytes)
+        return Inbox(
+            max_events=self._max_events, max_bytes=self._max_bytes, refill=self._refill, note=self._note
+        )
 
 
 class Stream(AsyncGenerator[Item_, None]):

@@ -11,6 +11,7 @@ from gapless._core.backlog import Item
 from gapless._core.event import Event, Gap
 from gapless._core.history import check_id, id_key, resume
 from gapless._core.names import check_channels
+from gapless._core.reads import Refill
 from gapless._core.subscription import Subscription
 from gapless.backends import arguments
 from gapless.backends.base import ChannelsBackend
@@ -45,8 +46,8 @@ class MemoryChannelsBackend(ChannelsBackend):
         stream_ttl: Forget the history of a channel so long after its last event: milliseconds or a
             timedelta, at least 1 ms; its last id is kept for 24 h. None: never, so that memory grows with
             the number of channels.
-        max_backlog: Events that wait for a consumer; what exceeds it is dropped, counted, and reported
-            as a Gap.
+        max_backlog: Events that wait for a consumer. What exceeds it, the consumer gets from the history
+            when it has taken the others; what the history does not have is counted and reported as a Gap.
         max_backlog_bytes: The same bound for their payloads.
 
     Raises:
@@ -194,7 +195,22 @@ class MemoryChannelsBackend(ChannelsBackend):
         stream = self._streams.get(channel)
         return list(stream.events) if stream else []
 
+    def _refill(self, refill: Refill) -> None:
+        span = refill.span
+        first, last = id_key(span.first[1:].decode()), id_key(span.last[1:].decode())
+        refill.done(
+            [
+                (event.data, b"g" + event.id.encode())
+                for event in self._kept(span.subscription.channel)
+                if event.id is not None and first <= id_key(event.id) <= last
+            ]
+        )
+
     def _consumers(self) -> Delivery:
         if self._delivery is None:
-            self._delivery = Delivery(max_events=self._max_backlog, max_bytes=self._max_backlog_bytes)
+            self._delivery = Delivery(
+                max_events=self._max_backlog,
+                max_bytes=self._max_backlog_bytes,
+                refill=self._refill if self._history else None,
+            )
         return self._delivery

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop, get_running_loop
-from collections.abc import AsyncGenerator, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from gapless._core.event import Event, Gap
 from gapless._core.names import check_channels
@@ -19,12 +18,13 @@ from gapless._redis.errors import ReplyError
 from gapless._redis.keys import Keys
 from gapless._redis.publisher import Publish, Publisher
 from gapless._redis.scripts import Script
-from gapless._redis.session import Session, Streams
 from gapless._redis.timing import Timing
 from gapless.backends import arguments
 from gapless.backends.base import ChannelsBackend
 from gapless.backends.delivery import Delivery, Stream, events, payloads
 from gapless.backends.litestar_worker import in_litestar_worker
+from gapless.backends.redis.in_loop import InLoop, Settings
+from gapless.health import Health
 
 if TYPE_CHECKING:
     from gapless._redis.client import Redis, Valkey
@@ -32,25 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gapless")
 
 MEBIBYTE = 1024 * 1024
-
-
-class Bounds(TypedDict, total=False):
-    """The bounds of every wait and queue, as `RedisChannelsBackend` documents them."""
-
-    publish_timeout: float
-    subscribe_timeout: float
-    liveness_timeout: float
-    connect_timeout: float
-    max_backlog: int
-    max_backlog_bytes: int
-    max_outbox_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class _InLoop:
-    loop: AbstractEventLoop
-    session: Session
-    delivery: Delivery
 
 
 class RedisChannelsBackend(ChannelsBackend, ABC):
@@ -74,19 +55,20 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         liveness_timeout: Seconds without a sign of life, a PING included, after which a connection
             is given up and made anew.
         connect_timeout: Seconds for one attempt to connect.
-        max_backlog: Events that wait for a consumer of `events()` or `stream_events()`; what exceeds
-            it is dropped, counted, and reported as a Gap.
+        max_backlog: Events that wait for a consumer of `events()` or `stream_events()`. What exceeds it,
+            the consumer gets from the history when it has taken the others; what the history does not
+            have any more (Pub/Sub has none) is counted and reported as a Gap.
         max_backlog_bytes: The same bound for their payloads.
         max_outbox_bytes: Bytes of publishes that wait for a connection or a server; beyond it, publish raises
             BackendUnavailable at once.
+        on_gap: Called with each `Gap` when it is found, in the event loop; consumers of `events()` come to it
+            later, in its place among the events. It must not block. What it raises is logged.
 
     Raises:
         ConfigurationError: An argument is out of range or of the wrong kind.
     """
 
     _scripts: tuple[Script, ...]
-    # What it takes to make up for missed events, where there is a history.
-    _streams: Streams | None = None
 
     def __init__(
         self,
@@ -101,9 +83,9 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         max_backlog: int = 100_000,
         max_backlog_bytes: int = 64 * MEBIBYTE,
         max_outbox_bytes: int = 64 * MEBIBYTE,
+        on_gap: Callable[[Gap], object] | None = None,
     ) -> None:
         self._redis = redis
-        self._source = ConnectionSource(redis)
         self._keys = Keys(key_prefix)
         arguments.check_at_least(0, stream_sleep_no_subscriptions=stream_sleep_no_subscriptions)
         arguments.check_at_least(
@@ -118,19 +100,27 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
             liveness_timeout=liveness_timeout,
             connect_timeout=connect_timeout,
         )
-        self._timing = Timing(
-            publish_timeout=publish_timeout,
-            subscribe_timeout=subscribe_timeout,
-            liveness_timeout=liveness_timeout,
-            connect_timeout=connect_timeout,
+        arguments.check_function(on_gap=on_gap)
+        self._settings = Settings(
+            source=ConnectionSource(redis),
+            timing=Timing(
+                publish_timeout=publish_timeout,
+                subscribe_timeout=subscribe_timeout,
+                liveness_timeout=liveness_timeout,
+                connect_timeout=connect_timeout,
+            ),
+            scripts=self._scripts,
+            streams=None,
+            max_backlog=max_backlog,
+            max_backlog_bytes=max_backlog_bytes,
+            max_outbox_bytes=max_outbox_bytes,
+            on_gap=on_gap,
+            impatient=in_litestar_worker,
         )
-        self._max_backlog = max_backlog
-        self._max_backlog_bytes = max_backlog_bytes
-        self._max_outbox_bytes = max_outbox_bytes
         self._unpublished = Throttle()
         # What we have in the loop that was used last, and in all loops.
-        self._current: _InLoop | None = None
-        self._loops: dict[AbstractEventLoop, _InLoop] = {}
+        self._current: InLoop | None = None
+        self._loops: dict[AbstractEventLoop, InLoop] = {}
 
     async def on_startup(self) -> None:
         """Connect, in the running event loop. Called by the plugin on application startup.
@@ -160,8 +150,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         if current is not None:
             if self._current is current:
                 self._current = None
-            current.delivery.close()
-            await current.session.stop()
+            await current.stop()
 
     async def subscribe(self, channels: Iterable[str]) -> None:
         """Subscribe to channels: receive what is published to them after this returned.
@@ -218,11 +207,11 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         Called by the publish worker of Litestar's plugin (`ChannelsPlugin.publish()`), it raises none
         of these: it would end the worker, and hang the shutdown. It logs an error instead.
         """
+        current = self._current
         try:
             names = check_channels(channels)
             if names:
                 data = arguments.check_payload(data)
-                current = self._current
                 if current is None or current.loop is not get_running_loop():
                     current = self._enter()
                 session = current.session
@@ -237,7 +226,10 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
                         await session.publisher.publish(publish, error)
                 else:
                     await session.publisher.publish(self._slow_publish(command, names))
+                current.published += 1
         except Exception as error:
+            if current is not None:
+                current.publish_failed(error)
             if not in_litestar_worker():
                 raise
             if self._unpublished.picks():
@@ -260,6 +252,17 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         """Return a generator like `stream_events()`, of `Event` and `Gap` objects."""
         return Stream(self._delivery, events)
 
+    def health(self) -> Health:
+        """Return how the backend is now: connections, channels, queues, gaps, publishes. Asks no server.
+
+        Of the running event loop; called from a thread without one, of the loop that was used last.
+        """
+        try:
+            current = self._loops.get(get_running_loop())
+        except RuntimeError:
+            current = self._current
+        return current.health() if current is not None else Health()
+
     @abstractmethod
     def _publish_command(self, data: bytes, names: list[str], publisher: Publisher) -> Command:
         """Return the command that publishes to at least one channel."""
@@ -271,7 +274,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
     def _delivery(self) -> Delivery:
         return self._enter().delivery
 
-    def _enter(self) -> _InLoop:
+    def _enter(self) -> InLoop:
         """Return what we have in the running event loop; the first call in a loop makes it."""
         loop = get_running_loop()
         current = self._current
@@ -281,17 +284,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         if current is None:
             for closed in [other for other in list(self._loops) if other.is_closed()]:
                 del self._loops[closed]
-            delivery = Delivery(max_events=self._max_backlog, max_bytes=self._max_backlog_bytes)
-            session = Session(
-                self._source,
-                self._timing,
-                scripts=self._scripts,
-                streams=self._streams,
-                deliver=delivery.put,
-                max_outbox_bytes=self._max_outbox_bytes,
-                impatient=in_litestar_worker,
-            )
-            current = self._loops[loop] = _InLoop(loop, session, delivery)
+            current = self._loops[loop] = InLoop(self._settings)
         self._current = current
         return current
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 from gapless._redis import scripts
 from gapless._redis.commands import Command
 from gapless._redis.publisher import Publish, Publisher
-from gapless.backends.redis.base import Bounds, RedisChannelsBackend
+from gapless.backends.redis.base import RedisChannelsBackend
+from gapless.backends.redis.in_loop import Bounds
 
 if TYPE_CHECKING:
     from gapless._redis.client import Redis, Valkey

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
 from gapless._core.entries import Kept
 from gapless._core.event import Event, Gap
-from gapless._core.history import check_id, resume
+from gapless._core.history import cursor, resume, split_cursor, with_restarts
 from gapless._core.names import check_channels
 from gapless._redis import scripts
 from gapless._redis.commands import Command
+from gapless._redis.identity import server_of
 from gapless._redis.lost_publishes import FIND, Trace
 from gapless._redis.publisher import Publish, Publisher
 from gapless._redis.repairs import READ
 from gapless._redis.session import Streams
 from gapless.backends import arguments
-from gapless.backends.redis.base import Bounds, RedisChannelsBackend
+from gapless.backends.redis.base import RedisChannelsBackend
+from gapless.backends.redis.in_loop import Bounds
 from gapless.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -104,7 +107,9 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         # Without a history there is nothing to read, so everything has to be pushed.
         pushed = max_push_bytes if history else arguments.MAX_PAYLOAD_BYTES
         self._script_options = (operator, history, "" if ttl is None else ttl, resume_ttl_ms, pushed)
-        self._streams = Streams(self._keys, Kept(history, ttl), resume_ttl_ms, sweep_interval, durable)
+        self._durable = durable
+        streams = Streams(self._keys, Kept(history, ttl), resume_ttl_ms, sweep_interval, durable)
+        self._settings = replace(self._settings, streams=streams)
 
     async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
         """Return the history of a channel, returning at most limit messages, oldest first.
@@ -128,14 +133,16 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         return [event.data for event in _events(channel, reversed(entries))]
 
     async def position(self, channel: str) -> str | None:
-        """Return the id of the newest event of `channel`, or None if none is known.
+        """Return where `channel` stands, for `read(after=)`; None if no event is known.
+
+        It is the id of the newest event, and the server that has it: ``"<id>@<server>"``.
 
         Raises:
             BackendUnavailable, BackendError: As `get_history()`.
         """
         check_channels([channel])
         last_id = await self._request("GET", self._keys.last(self._keys.stream(channel)))
-        return last_id.decode() if last_id else None
+        return cursor(last_id.decode(), self._enter().session.server) if last_id else None
 
     async def read(
         self, channel: str, *, after: str | None = None, limit: int | None = None
@@ -144,11 +151,14 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
 
         Args:
             channel: The channel; it need not be subscribed.
-            after: Id of an event that the caller has; None reads from the oldest kept.
+            after: Where the caller stands: the id of an event that it has, a `position()`, or the `after`
+                of a Gap. None reads from the oldest kept.
             limit: At most so many events; None for all.
 
         Returns:
-            Events; before them a Gap if events after `after` are missing, or may be.
+            Events; before them a Gap if events after `after` are missing, or may be; and a Gap of reason
+            ``restart`` wherever another server goes on that may have lost acknowledged events, as the
+            server does that was restarted (see `durable`). At the end it says where to read on without it.
 
         Raises:
             ValueError: `after` is not an id, or `limit` is negative.
@@ -162,9 +172,10 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
                 return []
             count = () if limit is None else ("COUNT", limit)
             return [*_events(channel, await self._request("XRANGE", stream, "-", "+", *count))]
-        after = check_id(after)
+        after, since = split_cursor(after)
+        session = self._enter().session
         # One more than asked for: the event `after` itself, which shows that nothing is missing.
-        entries, oldest, last_id, *_ = await self._enter().session.read(
+        entries, oldest, last_id, more, _ = await session.read(
             READ, [stream, self._keys.last(stream)], after, "" if limit is None else limit + 1, ""
         )
         found = resume(
@@ -174,9 +185,19 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             oldest_id=oldest[0][0].decode() if oldest else None,
             last_id=last_id.decode() if last_id else None,
         )
-        if limit is None:
+        if limit is not None and len(found) > limit:
+            more = True
+            found = found[: limit + isinstance(found[0], Gap)]
+        if self._durable:
             return found
-        return found[: limit + isinstance(found[0], Gap)] if found else []
+        name = session.known_as
+        return with_restarts(
+            found,
+            after=Gap(channel, after, "restart"),
+            servers={id_.decode(): name(server) for id_, fields in entries if (server := server_of(fields))},
+            since=name(since) if since else None,
+            now=None if more else name(session.server),
+        )
 
     async def flush_all(self) -> int:
         """Delete all streams with the key_prefix, and return how many.
