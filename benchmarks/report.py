@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.host import PACKAGES
-from benchmarks.rows import METRICS
+from benchmarks.rows import LIBRARIES, METRICS
 from benchmarks.run import LIMIT, Document
 from benchmarks.summary import NOISY_SPREAD, Figure, RowSummary, summaries
 
@@ -17,7 +17,8 @@ LOOPS = ("asyncio", "uvloop")
 BEGIN = "<!-- figures: begin -->"
 END = "<!-- figures: end -->"
 
-HEADINGS = ("row", "Litestar", "gapless", "ratio", "must", "met")
+PEER = "Litestar"
+HEADINGS = ("row", PEER, "gapless", "ratio", "must", "met")
 
 
 def text(document: Document) -> str:
@@ -104,7 +105,7 @@ def lines(summary: RowSummary) -> list[tuple[str, ...]]:
         found.append(
             (
                 "" if number else summary.row.name,
-                _cell(summary, "litestar", metrics),
+                _peer_cell(summary, metrics),
                 _cell(summary, "gapless", metrics),
                 _range(verdict.ratio, verdict.must.show_ratio, verdict.must.show_ratio_number)
                 if verdict.ratio
@@ -121,7 +122,7 @@ def lines(summary: RowSummary) -> list[tuple[str, ...]]:
             f"{summary.figures[library]['rate'].median / limit.median:.0%} of it"
             if "rate" in summary.figures[library]
             else ""
-            for library in ("litestar", "gapless")
+            for library in summary.row.libraries
         ]
         cell = f"limit, a blocking socket: {_cell(summary, LIMIT, ['rate'])}"
         found.append((cell, *shares, "", "", ""))
@@ -149,6 +150,15 @@ def _cell(summary: RowSummary, library: str, metrics: Sequence[str]) -> str:
         else:
             shown.append(_range(figures[name], metric.show, metric.show_number))
     return ", ".join(shown) or "-"
+
+
+def _peer_cell(summary: RowSummary, metrics: Sequence[str]) -> str:
+    """Return the figures of what gapless is compared with, and its name unless it is that of the column."""
+    against = summary.row.against
+    if against is None:
+        return "-"
+    name = LIBRARIES[against]
+    return ("" if name == PEER else f"{name}: ") + _cell(summary, against, metrics)
 
 
 def _range(figure: Figure, show: Show, show_number: Show) -> str:

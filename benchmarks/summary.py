@@ -89,17 +89,17 @@ def _summary(row: Row, loop: str, measurements: Sequence[dict[str, Any]]) -> Row
             for metric in METRICS
             if (values := [v for _, v in _values(good, library, metric)])
         }
-    verdicts = [v for must in row.musts if (v := _verdict(must, good, figures)) is not None]
+    verdicts = [v for must in row.musts if (v := _verdict(must, row, good, figures)) is not None]
     return RowSummary(row, loop, figures, verdicts, len(measurements) - len(good))
 
 
 def _verdict(
-    must: Must, measurements: Sequence[dict[str, Any]], figures: dict[str, dict[str, Figure]]
+    must: Must, row: Row, measurements: Sequence[dict[str, Any]], figures: dict[str, dict[str, Figure]]
 ) -> Verdict | None:
     if must.kind == "below":
         own = figures["gapless"].get(must.metric)
         return None if own is None else Verdict(must, None, own.median < must.bound)
-    theirs = dict(_values(measurements, "litestar", must.metric))
+    theirs = dict(_values(measurements, row.against or "", must.metric))
     ours = dict(_values(measurements, "gapless", must.metric))
     pairs = [(ours[n], theirs[n]) for n in sorted(ours.keys() & theirs.keys())]
     if not pairs:

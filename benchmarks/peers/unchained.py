@@ -1,0 +1,44 @@
+"""gapless without its chain: events are delivered as they are pushed, whatever was missed between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.peers.gapless import Publisher
+from benchmarks.peers.gapless import backend as with_chain
+from gapless._redis.frames import FramedPushLink
+from gapless._redis.wire import Replies
+from gapless.backends.redis import RedisChannelsBackend
+
+__all__ = ["Publisher", "backend"]
+
+
+def backend(kind: str, client: Any) -> RedisChannelsBackend:
+    FramedPushLink.received = received  # type: ignore[method-assign]
+    return with_chain(kind, client)
+
+
+def received(self: FramedPushLink, replies: Replies) -> None:
+    """Do what `FramedPushLink.received` does, but for the two lines that look at the chain and move it on."""
+    live = self.subscriptions.live
+    items: list[Any] = []
+    size_bytes = 0
+    try:
+        for reply in replies:
+            if reply.__class__ is not list or reply[0] != b"message":
+                self._control(reply, items)
+                continue
+            _, name, frame = reply
+            subscription = live.get(name)
+            if subscription is None:
+                continue
+            try:
+                mark, _, data = frame.split(b" ", 2)
+            except ValueError:
+                self._foreign(subscription, frame)
+                continue
+            size_bytes += len(data)
+            items.append((subscription, data, mark))
+    finally:
+        if items:
+            self._deliver(items, size_bytes)
