@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from litestar import Litestar, Response, WebSocket, post, websocket
@@ -64,6 +64,8 @@ class NewRoom(msgspec.Struct):
 
 class Cut(msgspec.Struct):
     hold_seconds: Annotated[float, msgspec.Meta(ge=0, le=5)] = 0
+    # One of the two connections; both without it.
+    only: Literal["subscriber", "commands"] | None = None
 
 
 class CutInProgressError(HTTPException):
@@ -230,6 +232,8 @@ async def cut_redis(data: Cut, chat: Chat) -> RedisStatus:
         status = RedisStatus("down")
         try:
             before = await chat.connections.ids()
+            if data.only is not None:
+                before = {role: number for role, number in before.items() if role == data.only}
             chat.rooms.announce(RedisStatus("cut", before=before))
             status = await chat.connections.cut(before, hold_seconds=data.hold_seconds)
         except RedisError as error:

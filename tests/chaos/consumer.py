@@ -11,6 +11,9 @@ from tests.chaos import bugs
 from tests.chaos.history import Item, Record
 from tests.chaos.worker import answer, arguments, make_backend, requests
 
+# What a slow consumer takes for an event: several times longer than producers do.
+SLOW_SECONDS = 0.02
+
 
 class Waiting:
     """Tells the parent when the payloads that it asked for have all come."""
@@ -33,8 +36,25 @@ class Waiting:
             answer(received=True)
 
 
-async def consume(events: AsyncIterator[Event | Gap], record: Record, waiting: Waiting) -> None:
+class Slowness:
+    """Makes the consumer slow for a while."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def begin(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+
+    async def wait(self) -> None:
+        if time.monotonic() < self._until:
+            await asyncio.sleep(SLOW_SECONDS)
+
+
+async def consume(
+    events: AsyncIterator[Event | Gap], record: Record, waiting: Waiting, slowness: Slowness
+) -> None:
     async for item in events:
+        await slowness.wait()
         now = time.monotonic()
         if isinstance(item, Gap):
             record.add(Item(item.channel, now, reason=item.reason, after=item.after, lost=item.lost))
@@ -53,11 +73,15 @@ async def main() -> None:
     answer(ready=True, subscribed=time.monotonic())
     waiting = Waiting()
     record = Record(options.record)
-    consuming = asyncio.create_task(consume(bugs.spoil(options.bug, backend.events()), record, waiting))
+    slowness = Slowness()
+    events = bugs.spoil(options.bug, backend.events())
+    consuming = asyncio.create_task(consume(events, record, waiting, slowness))
     async for request in requests():
         match request:
             case {"do": "block", "seconds": seconds}:
                 time.sleep(seconds)
+            case {"do": "slow", "seconds": seconds}:
+                slowness.begin(seconds)
             case {"do": "expect", "payloads": payloads}:
                 waiting.expect(payloads)
     await backend.on_shutdown()

@@ -78,11 +78,13 @@ class Injector:
                 worker.pause()
             case "block-loop":
                 worker.ask(do="block", seconds=fault.seconds)
+            case "slow-consumer":
+                worker.ask(do="slow", seconds=fault.seconds)
         if fault.seconds:
             await asyncio.sleep(fault.seconds)
             if fault.kind == "stop-process":
                 worker.resume()
-            elif fault.kind != "block-loop":
+            elif fault.kind not in {"block-loop", "slow-consumer"}:
                 proxy.heal()
 
 

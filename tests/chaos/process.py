@@ -34,15 +34,18 @@ class Worker:
         self.records = Reader(self._record)
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self, channels: tuple[str, ...], *, seed: int, bug: str | None, restores: bool) -> None:
+    async def start(
+        self, channels: tuple[str, ...], *, seed: int, bug: str | None, restores: bool, short_backlog: bool
+    ) -> None:
         """Start the proxy and the process."""
         await self.proxy.start()
         role = self.name.partition("-")[0]
+        flags = {"--restores": restores, "--short-backlog": short_backlog}
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", f"tests.chaos.{role}", "--name", self.name,
                 "--port", str(self.proxy.port), "--record", str(self._record), "--seed", str(seed),
-                *(("--bug", bug) if bug else ()), *(("--restores",) if restores else ()), "--channels", *channels,
+                *(("--bug", bug) if bug else ()), *(name for name, given in flags.items() if given), "--channels", *channels,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, cwd=ROOT,
                 # Ctrl-C is for the parent, which ends the rest in order.
                 start_new_session=True,

@@ -60,7 +60,7 @@ async def run_round(
         finally:
             # Shielded: Ctrl-C must leave no process behind.
             problems = await asyncio.shield(asyncio.ensure_future(system.stop()))
-        result.verdict = judge(system.history(), schedule.allowed_needless_gaps())
+        result.verdict = judge(system.history(), schedule.allowed_needless_gaps(), schedule.reasons())
         extra += [Violation("worker", name, "any", text) for name, text in problems.items()]
         result.verdict.violations += extra
     return result

@@ -17,8 +17,8 @@ class Kind:
 
     Attributes:
         track: Where it happens; faults of one track do not overlap.
-        doubt: Whether the server's data may be lost by it, so that a Gap without a loss is honest. Where only
-            connections are lost, the history tells what was missed.
+        reasons: Of the gaps that it may be the cause of; none where only connections are lost, since the history
+            tells what was missed. With one of them, a Gap without a loss is honest.
         lasts: Whether it has a length.
         choices: What it is chosen from: channels, or the connections that it applies to.
         topologies: Where it can happen.
@@ -26,31 +26,42 @@ class Kind:
     """
 
     track: str
-    doubt: bool = False
+    reasons: frozenset[str] = frozenset()
     lasts: bool = False
     choices: tuple[str, ...] = ()
     topologies: tuple[str, ...] = TOPOLOGIES
     weight: int = 1
 
+    @property
+    def doubt(self) -> bool:
+        """Whether the server's data may be lost by it."""
+        return bool(self.reasons)
+
 
 CONNECTIONS = ("commands", "subscriber", "both")
+# A queue that was full is refilled from the history: what that has lost, it is without.
+DELETED = frozenset({"trimmed", "backlog"})
+EMPTIED = DELETED | {"reset"}
+REPLACED = EMPTIED | {"restart", "rollback"}
 KINDS = {
     "kill-clients": Kind("server", choices=("normal", "pubsub")),
-    "crash": Kind("server", doubt=True, lasts=True),
-    "rollback": Kind("server", doubt=True, lasts=True),
-    "flushall": Kind("server", doubt=True),
+    "crash": Kind("server", REPLACED, lasts=True),
+    "rollback": Kind("server", REPLACED, lasts=True),
+    "flushall": Kind("server", EMPTIED),
     "script-flush": Kind("server"),
-    "delete-stream": Kind("server", doubt=True, choices=CHANNELS),
-    "expire-stream": Kind("server", doubt=True, choices=CHANNELS),
-    "trim-stream": Kind("server", doubt=True, choices=CHANNELS),
+    "delete-stream": Kind("server", DELETED, choices=CHANNELS),
+    "expire-stream": Kind("server", DELETED, choices=CHANNELS),
+    "trim-stream": Kind("server", DELETED, choices=CHANNELS),
     "output-buffer": Kind("server", choices=CHANNELS),
     "client-pause": Kind("server", lasts=True),
     "server-stop": Kind("server", lasts=True),
     "maxmemory": Kind("server", lasts=True),
-    "evict": Kind("server", doubt=True, lasts=True),
-    "wrong-type": Kind("server", doubt=True, lasts=True, choices=CHANNELS),
+    # It may take the last id and not the stream.
+    "evict": Kind("server", EMPTIED | {"rollback"}, lasts=True),
+    # Nothing can be read meanwhile.
+    "wrong-type": Kind("server", DELETED | {"disconnected"}, lasts=True, choices=CHANNELS),
     # Without it, the topology would be of no use.
-    "promote": Kind("server", doubt=True, lasts=True, topologies=("replica",), weight=4),
+    "promote": Kind("server", REPLACED, lasts=True, topologies=("replica",), weight=4),
     "cut": Kind("network", choices=CONNECTIONS),
     "refuse": Kind("network", lasts=True),
     "half-open": Kind("network", lasts=True),
@@ -62,9 +73,10 @@ KINDS = {
     "throttle": Kind("network", lasts=True),
     "stop-process": Kind("process", lasts=True),
     "block-loop": Kind("process", lasts=True),
+    "slow-consumer": Kind("process", lasts=True, weight=2),
 }
 # A producer subscribes to nothing, and its event loop does not have to keep up.
-CONSUMERS_ONLY = {"drop-push", "throttle", "block-loop"}
+CONSUMERS_ONLY = {"drop-push", "throttle", "block-loop", "slow-consumer"}
 TRACKS = ("server", "network", "process")
 SECONDS = (0.3, 1.0, 2.5)
 LONG_SECONDS = (1.0, 10.0, 60.0)
@@ -118,6 +130,10 @@ class Schedule:
         doubts = sum(KINDS[fault.kind].doubt for fault in self.faults)
         return dict.fromkeys(self.consumer_names, doubts)
 
+    def reasons(self) -> frozenset[str]:
+        """Return which reasons a Gap may have."""
+        return frozenset().union(*(KINDS[fault.kind].reasons for fault in self.faults))
+
 
 def make(
     seed: int,
@@ -170,7 +186,7 @@ def _track(
         name = chance.choice(names)
         kind = KINDS[name]
         length = chance.choice(lengths) if kind.lasts else 0.0
-        if name == "block-loop":
+        if name in {"block-loop", "slow-consumer"}:
             length = min(length, MAX_BLOCK_SECONDS)
         workers = schedule.consumer_names
         if name not in CONSUMERS_ONLY:

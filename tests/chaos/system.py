@@ -53,6 +53,7 @@ class System:
                 seed=self._schedule.seed,
                 bug=self._bug if worker in self.consumers else None,
                 restores=any(fault.kind == "rollback" for fault in self._schedule.faults),
+                short_backlog=worker in self.consumers[1::2],
             )
         for worker in self.workers.values():
             ready = await worker.answer(START_SECONDS)

@@ -135,3 +135,24 @@ def test_figures() -> None:
     assert verdict.published == {"acknowledged": 3, "uncertain": 1, "failed": 1}
     assert (verdict.received, verdict.missed) == (2, 1)
     assert verdict.gaps == {"disconnected": 1}
+
+
+def gap(reason: str, lost: int | None = None) -> Item:
+    return Item("room", 0, reason=reason, lost=lost)
+
+
+def verdict_on_gaps(published: str, *items: Item, reasons: set[str] | None = None) -> Verdict:
+    history = History([publish(text) for text in published.split()], [Consumer("c", 0, list(items))])
+    return judge(history, {"c": 5}, reasons)
+
+
+def test_a_gap_needs_a_cause() -> None:
+    items = item("a1"), gap("restart"), item("a3")
+    assert verdict_on_gaps("a1@1 a2@3 a3@5", *items, reasons={"trimmed"}).kinds == {"reason"}
+    assert verdict_on_gaps("a1@1 a2@3 a3@5", *items, reasons={"restart"}).kinds == set()
+
+
+@pytest.mark.parametrize(("lost", "kinds"), [(None, set()), (0, set()), (2, set()), (3, {"count"})])
+def test_a_gap_counts_no_more_than_is_missing(lost: int | None, kinds: set[str]) -> None:
+    items = item("a1"), gap("backlog", lost), item("a4")
+    assert verdict_on_gaps("a1@1 a2@3 a3@5? a4@7", *items).kinds == kinds

@@ -10,13 +10,15 @@ before another began, its event comes first.
   before it, and before the first that surely came after it.
 - cry-wolf: a Gap in whose place nothing is missing, not even an uncertain publish, is counted; there may be one
   per channel for each fault that may cost the server's data.
+- reason: a Gap has a reason that no fault of the schedule can be the cause of.
+- count: a Gap says that more events are lost than were published between its neighbours.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -53,18 +55,25 @@ class Verdict:
         return {violation.kind for violation in self.violations}
 
 
-def judge(history: History, allowed_needless_gaps: Mapping[str, int]) -> Verdict:
+def judge(
+    history: History, allowed_needless_gaps: Mapping[str, int], reasons: Collection[str] | None = None
+) -> Verdict:
     """Judge every consumer's stream of every channel.
 
     Args:
         history: What was recorded.
         allowed_needless_gaps: By consumer, for each channel; none is allowed to a consumer that is not in it.
+        reasons: That a Gap may have; None for any.
     """
     verdict = Verdict(published=Counter(publish.outcome for publish in history.publishes))
     channels = sorted({publish.channel for publish in history.publishes})
     known = {publish.payload: publish for publish in history.publishes}
     for consumer in history.consumers:
         for item in consumer.items:
+            if item.reason and reasons is not None and item.reason not in reasons:
+                verdict.violations.append(
+                    Violation("reason", consumer.name, item.channel, f"a Gap ({item.reason}) without a cause")
+                )
             if item.channel not in channels:
                 verdict.violations.append(
                     Violation("phantom", consumer.name, item.channel, f"nothing was published there: {item}")
@@ -109,6 +118,7 @@ class _Stream:
         lost = [publish for publish in missing if publish.outcome == "acknowledged"]
         verdict.missed += len(lost)
         verdict.violations += self._losses(lost)
+        verdict.violations += self._counts(holes)
         needless = [gap for gap in self.gaps if not any(before < gap < behind for before, behind in holes)]
         verdict.needless_gaps.update(self.items[gap].reason for gap in needless)
         if len(needless) > allowed:
@@ -154,6 +164,16 @@ class _Stream:
                 f"{len(publishes)} acknowledged events and no Gap between {self._name(before)} and "
                 f"{self._name(behind)}: {names}{', ...' if len(publishes) > 3 else ''}",
             )
+
+    def _counts(self, holes: list[tuple[int, int]]) -> Iterator[Violation]:
+        """Yield a violation for each Gap that counts more events than are missing in its place."""
+        for gap in self.gaps:
+            lost = self.items[gap].lost
+            missing = sum(before < gap < behind for before, behind in holes)
+            if lost is not None and lost > missing:
+                yield self._violation(
+                    "count", f"{_short(self.items[gap])}: {lost} lost, {missing} are missing"
+                )
 
     def _index_times(self) -> None:
         """Prepare to find the neighbours of an event in the stream by the times of its publish."""

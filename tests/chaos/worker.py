@@ -20,6 +20,8 @@ from gapless import RedisChannelsStreamBackend
 
 KEY_PREFIX = "CHAOS"
 HISTORY = 10_000
+# Of every second consumer: short enough to overflow when it is slow.
+SHORT_BACKLOG = 20
 # Short, so that a round of some seconds sees every bound reached.
 LIVENESS_SECONDS = 2.0
 BOUNDS: dict[str, Any] = {
@@ -43,6 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--record", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--bug")
+    parser.add_argument("--short-backlog", action="store_true")
     parser.add_argument("--restores", action="store_true", help="older snapshots are put back")
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     return parser.parse_args()
@@ -52,7 +55,8 @@ def make_backend(options: argparse.Namespace) -> RedisChannelsStreamBackend:
     redis = Redis(host="127.0.0.1", port=options.port)
     # A server that writes before it answers counts as durable; where backups are restored, it is not.
     durable = False if options.restores else None
-    return RedisChannelsStreamBackend(HISTORY, redis=redis, key_prefix=KEY_PREFIX, durable=durable, **BOUNDS)
+    bounds = BOUNDS | ({"max_backlog": SHORT_BACKLOG} if options.short_backlog else {})
+    return RedisChannelsStreamBackend(HISTORY, redis=redis, key_prefix=KEY_PREFIX, durable=durable, **bounds)
 
 
 def answer(**fields: Any) -> None:

@@ -65,6 +65,22 @@ async def test_a_cut_can_be_held_but_not_twice_at_once(demo: Demo) -> None:
         assert (await ada.get("message"))["text"] == "Back."
 
 
+async def test_what_is_said_while_the_subscriber_connection_is_down_comes_when_it_is_back(demo: Demo) -> None:
+    await demo.post("/rooms", {"name": "garden"})
+    async with window(demo, "garden") as ada, window(demo, "garden") as grace:
+        cut = asyncio.create_task(demo.post("/cut", {"hold_seconds": 3, "only": "subscriber"}))
+        assert (await ada.get("redis"))["before"].keys() == {"subscriber"}
+        said = [await ada.say(f"{n}") for n in range(5)]
+        await asyncio.sleep(1.5)
+        said += [await ada.say(f"{n}") for n in range(5, 10)]
+        assert not cut.done()
+        status, answer = await cut
+        assert (status, answer["state"]) == (200, "up")
+        assert answer["after_ms"] >= 3000
+        for reader in (ada, grace):
+            assert [(await reader.get("message"))["id"] for _ in said] == said
+
+
 @pytest.mark.parametrize(
     ("changes", "answer"),
     [

@@ -1,0 +1,176 @@
+"""Somebody stands still: the server, the consumer's process, its event loop. Nothing is lost, nothing comes twice.
+
+The pauses of 60 s run with GAPLESS_TEST_LONG=1, as in every landing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gapless import BackendError, Event, Gap, PublishUncertain, RedisChannelsStreamBackend
+from tests.chaos.process import Worker
+from tests.chaos.worker import KEY_PREFIX
+from tests.conftest import make_client, server_binary
+from tests.support.servers import Server
+from tests.support.waiting import take, until
+
+LONG = bool(os.environ.get("GAPLESS_TEST_LONG"))
+SECONDS = [1, 10, pytest.param(60, marks=pytest.mark.skipif(not LONG, reason="GAPLESS_TEST_LONG=1 runs it"))]
+
+pytestmark = pytest.mark.timeout(150)
+
+
+@asynccontextmanager
+async def backend_on(server: Any, **options: Any) -> AsyncIterator[RedisChannelsStreamBackend]:
+    client = make_client(server)
+    backend = RedisChannelsStreamBackend(100_000, redis=client, **options)
+    await backend.on_startup()
+    yield backend
+    await backend.on_shutdown()
+    await client.aclose()
+
+
+class Publishing:
+    """Publishes numbered events, one after the other, and notes what becomes of each."""
+
+    def __init__(self, backend: RedisChannelsStreamBackend) -> None:
+        self._backend = backend
+        self.acknowledged: list[int] = []
+        self.uncertain: set[int] = set()
+        self._count = 0
+        self._stopped = False
+        self._task = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        while not self._stopped:
+            number = self._count
+            self._count += 1
+            try:
+                await self._backend.publish(b"%d" % number, ["room"])
+            except PublishUncertain:
+                self.uncertain.add(number)
+            except BackendError:
+                pass
+            else:
+                self.acknowledged.append(number)
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        self._stopped = True
+        await self._task
+
+
+def check(publishing: Publishing, got: list[Event | Gap]) -> None:
+    """Every acknowledged event came once, in order, and there is no Gap."""
+    assert [item for item in got if isinstance(item, Gap)] == []
+    numbers = [int(item.data) for item in got if isinstance(item, Event)]
+    assert numbers == sorted(set(numbers))
+    assert set(publishing.acknowledged) <= set(numbers) <= {*publishing.acknowledged, *publishing.uncertain}
+
+
+async def disturbed(server: Any, disturb: Callable[[], Awaitable[None]]) -> None:
+    """Publish and consume while a server is disturbed, and for a while after."""
+    async with backend_on(server) as backend, backend_on(server) as publisher:
+        await backend.subscribe(["room"])
+        got: list[Event | Gap] = []
+
+        async def consume() -> None:
+            async with aclosing(backend.events()) as events:
+                async for item in events:
+                    got.append(item)
+
+        consuming = asyncio.ensure_future(consume())
+        publishing = Publishing(publisher)
+        await until(lambda: len(publishing.acknowledged) > 20, "the first events")
+        await disturb()
+        before = len(publishing.acknowledged)
+        await until(lambda: len(publishing.acknowledged) > before + 20, "events after it", 30)
+        await publishing.stop()
+        last = publishing.acknowledged[-1]
+        await until(lambda: isinstance(got[-1], Event) and int(got[-1].data) >= last, "the last event", 30)
+        check(publishing, got)
+        consuming.cancel()
+        await asyncio.gather(consuming, return_exceptions=True)
+
+
+@pytest.mark.parametrize("seconds", SECONDS)
+async def test_a_server_that_stands_still(seconds: int) -> None:
+    """SIGSTOP of one server and CLIENT PAUSE of another, at the same time."""
+    with Server(server_binary()) as stopped, Server(server_binary()) as paused:
+
+        async def stop() -> None:
+            stopped.pause()
+            await asyncio.sleep(seconds)
+            stopped.resume()
+
+        async def pause() -> None:
+            paused.command("CLIENT", "PAUSE", str(seconds * 1000), "ALL")
+            await asyncio.sleep(seconds)
+
+        await asyncio.gather(disturbed(stopped, stop), disturbed(paused, pause))
+
+
+@pytest.mark.parametrize("seconds", SECONDS)
+async def test_a_consumer_process_that_stands_still(seconds: int) -> None:
+    with Server(server_binary()) as server, tempfile.TemporaryDirectory(prefix="pause-") as folder:
+        worker = Worker("consumer-1", server.port, Path(folder))
+        async with backend_on(server, key_prefix=KEY_PREFIX) as publisher:
+            try:
+                await worker.start(("room",), seed=1, bug=None, restores=False, short_backlog=False)
+                assert "ready" in await worker.answer(30)
+                publishing = Publishing(publisher)
+                await until(lambda: len(publishing.acknowledged) > 20, "the first events")
+                worker.pause()
+                await asyncio.sleep(seconds)
+                worker.resume()
+                await publishing.stop()
+                worker.ask(do="expect", payloads=[str(number) for number in publishing.acknowledged])
+                assert await worker.answer(30) == {"received": True}
+            finally:
+                problem = await worker.stop()
+        assert problem == ""
+        items = worker.records.new()
+        assert [item["payload"] for item in items] == [str(n) for n in publishing.acknowledged]
+
+
+@pytest.mark.parametrize("seconds", [1, 10])
+async def test_a_consumer_whose_event_loop_is_blocked(seconds: int) -> None:
+    with Server(server_binary()) as server:
+        # What is published meanwhile is more than the server keeps for a subscriber.
+        server.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 100kb 100kb 0")
+        async with backend_on(server) as backend:
+            await backend.subscribe(["room"])
+            async with aclosing(backend.events()) as events:
+                await backend.publish(b"first", ["room"])
+                await take(events, 1)
+                process = await asyncio.create_subprocess_exec(*_publisher_command(server.port))
+                time.sleep(seconds)
+                assert await process.wait() == 0
+                got = await take(events, 1000)
+    assert [int(item.data) for item in got] == list(range(1000))
+
+
+def _publisher_command(port: int) -> list[str]:
+    script = f"""
+import asyncio
+from redis.asyncio import Redis
+from gapless import RedisChannelsStreamBackend
+async def main():
+    async with Redis(port={port}) as redis:
+        backend = RedisChannelsStreamBackend(100_000, redis=redis)
+        for n in range(1000):
+            await backend.publish(b"%d" % n + b" " * 2000, ["room"])
+        await backend.on_shutdown()
+asyncio.run(main())
+"""
+    return [sys.executable, "-c", script]
