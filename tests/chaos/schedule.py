@@ -126,8 +126,14 @@ class Schedule:
         return replace(self, faults=tuple(fault for fault in self.faults if fault not in gone))
 
     def allowed_needless_gaps(self) -> dict[str, int]:
-        """Return by consumer how many faults can leave it in doubt about a channel, at most."""
-        doubts = sum(KINDS[fault.kind].doubt for fault in self.faults)
+        """Return by consumer how often faults can leave it in doubt about a channel, at most.
+
+        Twice if another server takes over: the two connections get there one after the other, and what
+        the old server has acknowledged in between, nobody can know.
+        """
+        doubts = sum(
+            2 if "restart" in KINDS[fault.kind].reasons else KINDS[fault.kind].doubt for fault in self.faults
+        )
         return dict.fromkeys(self.consumer_names, doubts)
 
     def reasons(self) -> frozenset[str]:
