@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -171,6 +173,22 @@ async def test_a_dead_connection_is_noticed_though_nothing_is_closed(server: Ser
         await until(lambda: push_link(backend).connected and link(backend).connected, "the reconnect")
         assert proxy.accepted >= before + 2
         assert await delivers(backend)
+
+
+@pytest.mark.parametrize("wire", ["takeover"], indirect=True)
+async def test_a_reset_connection_leaves_no_exception_that_nobody_fetches(server: Server, kind: str) -> None:
+    async with behind_proxy(kind, server) as (backend, proxy):
+        await backend.on_startup()
+        previous = backend._enter().session.commands._wire._previous  # the client library's, off duty
+        for connection in proxy.connections:
+            # With a RST, as of a process that died.
+            client = connection._writers[0].get_extra_info("socket")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        proxy.cut()
+        await until(lambda: link(backend).generation > 1, "the reconnect")
+        assert "reset" in str(backend.health().commands.last_error)
+        # Else asyncio logs it when the object is collected, if it is collected in an unlucky order.
+        assert previous._closed.exception() is None
 
 
 async def test_a_quiet_connection_is_kept(server: Server, kind: str) -> None:

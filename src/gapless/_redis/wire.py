@@ -184,7 +184,8 @@ class TransportWire(asyncio.BufferedProtocol):
         self.pause_writing()
         if not self.closed.done():
             self.closed.set_result(self._error or exc)
-        self._previous.connection_lost(exc)
+        # Without the error, which is told above: there nobody asks for it.
+        self._previous.connection_lost(None)
 
     def pause_writing(self) -> None:
         self.writable = False
