@@ -30,7 +30,7 @@ RECONNECTS = 1_000 // SCALE
 # What a cache of the interpreter, or an event that is on its way, may hold.
 TOLERATED_OBJECTS = 300
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.once]
 
 
 class Census:

@@ -210,17 +210,19 @@ async def test_a_thousand_channels_missed_events_at_once(server: Server, streams
 async def test_pushes_that_do_not_arrive_are_noticed_by_the_sweep(
     server: Server, streams: Any, client: Any
 ) -> None:
-    quick = RedisChannelsStreamBackend(100, redis=client, sweep_interval=0.2)
+    quick = RedisChannelsStreamBackend(100, redis=client, sweep_interval=1.5)
     await quick.subscribe(["room"])
     async with aclosing(quick.events()) as events:
         await publish(streams, 0)
         await take(events, 1)
+        sweeps = recovery(quick).sweeps
         # Appended as by a publisher whose push goes to a server that we are not connected to.
         stream = streams._make_key("room")
         for number in (b"1", b"2"):
             entry_id = await client.xadd(stream, {"data": number, "channel": "room"})
             await client.set(streams._keys.last(stream), entry_id)
         assert numbers(await take(events, 2)) == [1, 2]
+        assert recovery(quick).sweeps <= sweeps + 2
         await until(lambda: push_link(quick).generation == 2, "a new subscriber connection")
         await publish(streams, 3)
         assert numbers(await take(events, 1)) == [3]
