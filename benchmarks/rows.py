@@ -60,7 +60,7 @@ class Must:
         if self.kind == "part":
             return f"<= 1/{self.bound:g}"
         if self.kind == "share":
-            return f">= {self.bound:.0%} of the throughput"
+            return f">= {self.bound:.0%} of the events per CPU second"
         metric = METRICS[self.metric]
         return f"{metric.label} < {self.bound:g}{metric.unit}".lstrip()
 

@@ -1,7 +1,7 @@
 """Every exception gapless raises, as one tree.
 
     ChannelsError
-      ConfigurationError (also ValueError)   a bad argument, raised at construction
+      ConfigurationError (also ValueError)   a bad argument
       BackendError                           the broker answered, and the answer is no
         BackendUnavailable                   no usable connection within the time allowed
         PublishUncertain                     the connection broke before the reply: published or not
@@ -36,7 +36,7 @@ class ChannelsError(Exception):
 
 
 class ConfigurationError(ChannelsError, ValueError):
-    """An argument is wrong; raised at construction, before anything is sent."""
+    """An argument is wrong; raised before anything is sent."""
 
 
 class BackendError(ChannelsError):

@@ -39,12 +39,15 @@ class LinkHealth:
 class PublishHealth:
     """What became of the publishes that have ended; one counts once, to however many channels it went.
 
+    One whose caller was cancelled is not counted.
+
     Attributes:
         published: The server has confirmed them.
         refused: `BackendError`: the server has refused them, or an argument was wrong.
         unavailable: `BackendUnavailable`: not sent, nothing was published.
         uncertain: `PublishUncertain`: the reply was lost, and what became of them can't be known.
-        resolved: The reply was lost, and it was found out what became of them. They are in `published` too.
+        resolved: The reply was lost, and it was found out whether they were published. What was not was sent
+            again, so that most of these are in `published` too.
     """
 
     published: int = 0
@@ -63,19 +66,20 @@ class Health:
         commands: The connection for publishes and reads.
         channels_wanted: Channels that are subscribed, or will be as soon as that is possible.
         channels_confirmed: Those of them that the server has confirmed on the present connection.
-        channels_syncing: Those of them whose events are being compared with the history.
+        channels_syncing: Those of them that may have missed something, which is being looked for.
         events: Events handed to the consumers, each once, however many consumers there are.
         repairs: Times that missed events of a channel were looked for in its history.
         repaired_events: Events that were found so.
         refilled_events: Events that were read from the history for consumers whose queue had been full.
         gaps: Number of gaps by reason.
-        lost_events: Events in these gaps, as far as their number is known.
+        lost_events: Events in these gaps, as far as their number is known. What two slow consumers have lost
+            counts twice.
         consumers: Generators of `events()` and `stream_events()` that are being consumed.
         consumers_behind: Those whose queue was full, and that have not caught up yet.
         queue_events: Events that wait in the fullest queue.
         queue_bytes: Their payloads, in bytes.
-        sweep_lag_seconds: How long ago it was last found, for every channel at once, that what was published
-            is what was pushed. None before that, and where there is no history (Pub/Sub).
+        sweep_lag_seconds: How long ago what was published was last compared with what was pushed, for all
+            channels at once. None before that, and where there is no history (Pub/Sub).
         publishes: What became of the publishes.
     """
 
@@ -105,7 +109,7 @@ class Health:
 
     @property
     def whole(self) -> bool:
-        """Whether every wanted channel is live, and no missed event is being looked for."""
+        """Whether every wanted channel is live, nothing missed is looked for, and no consumer is behind."""
         return (
             self.connected
             and self.channels_confirmed == self.channels_wanted

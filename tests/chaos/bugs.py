@@ -25,7 +25,8 @@ def plant(bug: str | None) -> None:
 def skip_verify() -> None:
     """Take every frame as the next one, whatever entry it follows, and never look for what was missed.
 
-    The one place that knows how the Streams backend finds holes: adapt it when that changes.
+    With benchmarks/peers/unchained.py the one place that knows how the Streams backend finds holes: adapt
+    both when that changes.
     """
 
     def push(self: Repairs, subscription: Any, push: Push) -> bool:

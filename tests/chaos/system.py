@@ -90,7 +90,11 @@ class System:
             self._items[worker.name] += [Item(**record) for record in worker.records.new()]
         return History(
             list(self._publishes),
-            [Consumer(name, self._subscribed[name], list(items)) for name, items in self._items.items()],
+            [
+                Consumer(name, self._subscribed[name], list(items))
+                for name, items in self._items.items()
+                if name in self._subscribed
+            ],
         )
 
     async def stop(self) -> dict[str, str]:

@@ -8,8 +8,8 @@ before another began, its event comes first.
 - phantom: nothing is received that was never published, or whose publish has failed for certain.
 - loss: an acknowledged event that was not received has a Gap in its place: after the last event that surely came
   before it, and before the first that surely came after it.
-- cry-wolf: a Gap in whose place nothing is missing, not even an uncertain publish, is counted; there may be one
-  per channel for each fault that may cost the server's data.
+- cry-wolf: a Gap in whose place nothing is missing, not even an uncertain publish, is counted; how many there may
+  be, says `Schedule.allowed_needless_gaps()`.
 - reason: a Gap has a reason that no fault of the schedule can be the cause of.
 - count: a Gap says that more events are lost than were published between its neighbours.
 """

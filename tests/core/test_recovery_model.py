@@ -159,7 +159,7 @@ class World:
             if isinstance(read, Look):
                 self.replies.append((read, self.server.look()))
             else:
-                self.replies.append((read, self.server.read(read, min(read.count, 3))))
+                self.replies.append((read, self.server.read(read, 3)))
 
     def answer(self, index: int = 0) -> None:
         if index < len(self.replies):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gapless import BackendError, Event, Gap, RedisChannelsStreamBackend
+from gapless import BackendError, Event, RedisChannelsStreamBackend
 from gapless.testing.faults import Proxy
 from gapless.testing.faults import Server as FaultyServer
 from tests.conftest import make_client
@@ -79,7 +79,7 @@ async def test_killed_connections_cost_no_event(server: Server, client: Any, whi
                 server.command("CLIENT", "KILL", "TYPE", which, "SKIPME", "yes")
             await publish(backend, number)
         assert numbers(await take(events, 100)) == list(range(100))
-    assert killed.generation >= 10
+    await until(lambda: killed.generation >= 10, "the last reconnect")
     await backend.on_shutdown()
 
 
@@ -124,7 +124,6 @@ async def test_a_server_without_memory_refuses_and_goes_on() -> None:
             await publish(backend, 2)
             got = await take(events, 2)
             assert numbers(got) == [0, 2]
-            assert not any(isinstance(item, Gap) for item in got)
         await backend.on_shutdown()
         await client.aclose()
 

@@ -18,14 +18,16 @@ from gapless import (
     ConfigurationError,
     Gap,
     Health,
+    MemoryChannelsBackend,
     PublishUncertain,
     RedisChannelsPubSubBackend,
     RedisChannelsStreamBackend,
 )
-from tests.conftest import MakeBackend
+from tests.conftest import MakeBackend, make_client
 from tests.failures.test_link import behind_proxy, push_link
 from tests.failures.test_lost_replies import grow_old
-from tests.failures.test_recovery import cut, publish, whole
+from tests.failures.test_recovery import cut, publish
+from tests.redis.test_hot_path import command_calls
 from tests.support.servers import Server
 from tests.support.waiting import take, until
 
@@ -228,8 +230,85 @@ async def test_many_gaps_are_one_line_in_the_log(client: Any, caplog: pytest.Log
     assert all(record.levelno <= logging.WARNING for record in caplog.records)
 
 
-async def test_the_streams_of_a_healthy_backend_are_whole(server: Server) -> None:
-    async with behind_proxy("streams", server) as (backend, _):
+async def test_each_slow_consumer_has_gaps_of_its_own(client: Any) -> None:
+    found: list[Gap] = []
+    backend = RedisChannelsPubSubBackend(redis=client, on_gap=found.append, max_backlog=10)
+    await backend.subscribe(["room"])
+    async with aclosing(backend.events()) as one, aclosing(backend.events()) as two:
+        waiting = [asyncio.ensure_future(anext(events)) for events in (one, two)]
+        await asyncio.sleep(0)
+        for number in range(24):
+            await publish(backend, number)
+        await until(lambda: backend.health().events == 24, "all events")
+        await asyncio.gather(*waiting)
+        assert (found, backend.health().consumers_behind) == ([], 2)
+        for events in (one, two):
+            assert (await take(events, 11))[-1].reason == "backlog"
+    assert len(found) == 2
+    assert backend.health().lost_events == sum(gap.lost or 0 for gap in found)
+    await backend.on_shutdown()
+
+
+async def test_a_large_payload_is_no_repair(client: Any) -> None:
+    backend = RedisChannelsStreamBackend(100, redis=client, max_push_bytes=10)
+    await backend.subscribe(["room"])
+    async with aclosing(backend.events()) as events:
+        for number in range(5):
+            await backend.publish(b"%d" % number * 100, ["room"])
+            assert backend.health().whole
+            await take(events, 1)
+    health = backend.health()
+    assert (health.events, health.repairs, health.repaired_events) == (5, 0, 0)
+    await backend.on_shutdown()
+
+
+async def test_sweeps_that_fail_do_not_count(server: Server, client: Any) -> None:
+    server.command("ACL", "SETUSER", "swept", "on", ">secret", "~*", "&*", "+@all", "-mget")
+    other = make_client(server, username="swept", password="secret")
+    refused = RedisChannelsStreamBackend(100, redis=other, sweep_interval=0.02)
+    permitted = RedisChannelsStreamBackend(100, redis=client, sweep_interval=0.02)
+    for backend in (refused, permitted):
         await backend.subscribe(["room"])
-        await whole(backend)
-        assert backend.health().whole
+    before = command_calls(server)
+    await until(lambda: command_calls(server)["mget"] > before["mget"] + 20, "many sweeps")
+    assert refused.health().sweep_lag_seconds is None
+    assert permitted.health().sweep_lag_seconds is not None
+    for backend in (refused, permitted):
+        await backend.on_shutdown()
+    await other.aclose()
+    server.command("ACL", "DELUSER", "swept")
+
+
+async def test_a_publish_that_fails_counts_in_its_own_loop(client: Any) -> None:
+    backend = RedisChannelsPubSubBackend(redis=client)
+    await backend.publish(b"1", ["room"])
+
+    def elsewhere() -> Health:
+        async def main() -> Health:
+            with pytest.raises(TypeError):
+                await backend.publish("text", ["room"])  # type: ignore[arg-type]
+            return backend.health()
+
+        return asyncio.run(main())
+
+    await asyncio.to_thread(elsewhere)
+    assert backend.health().publishes.refused == 0
+    await backend.on_shutdown()
+
+
+async def test_the_memory_backend_tells_the_same() -> None:
+    found: list[Gap] = []
+    backend = MemoryChannelsBackend(5, max_backlog=10, on_gap=found.append)
+    assert backend.health().whole
+    await backend.subscribe(["room"])
+    await publish(backend, *range(30))
+    health = backend.health()
+    assert (health.events, health.queue_events, health.consumers_behind) == (30, 10, 1)
+    assert (health.publishes.published, health.channels_confirmed, health.connected) == (30, 1, True)
+    async with aclosing(backend.events()) as events:
+        got = await take(events, 10)
+        while got[-1].channel and not (hasattr(got[-1], "data") and got[-1].data == b"29"):
+            got += await take(events, 1)
+    assert backend.health().lost_events == sum(gap.lost or 0 for gap in found) == 15
+    assert backend.health().whole
+    await backend.on_shutdown()

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-import gapless._core.reads
 import gapless._core.recovery
+import gapless._redis.repairs
 from gapless import Event, Gap, RedisChannelsStreamBackend
 from tests.conftest import make_client
 from tests.failures.test_link import behind_proxy, push_link
@@ -219,7 +219,7 @@ async def test_pushes_that_do_not_arrive_are_noticed_by_the_sweep(
         # Appended as by a publisher whose push goes to a server that we are not connected to.
         stream = streams._make_key("room")
         for number in (b"1", b"2"):
-            entry_id = await client.xadd(stream, {"data": number, "channel": "room"})
+            entry_id = await client.xadd(stream, {"data": number, "channel": "room", "by": "somebody"})
             await client.set(streams._keys.last(stream), entry_id)
         assert numbers(await take(events, 2)) == [1, 2]
         assert recovery(quick).sweeps <= sweeps + 2
@@ -286,7 +286,7 @@ async def test_what_is_held_while_a_channel_is_read_is_bounded(
     server: Server, streams: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gapless._core.recovery, "MAX_HELD_BYTES", 1000)
-    monkeypatch.setattr(gapless._core.reads, "PAGE_ENTRIES", 10)
+    monkeypatch.setattr(gapless._redis.repairs, "PAGE_ENTRIES", 10)
     async with behind_proxy("streams", server) as (backend, proxy):
         await backend.subscribe(["room"])
         async with aclosing(backend.events()) as events:
@@ -350,7 +350,7 @@ async def test_sweeps_that_are_refused_do_not_flood_the_log(
     backend = RedisChannelsStreamBackend(10, redis=client, sweep_interval=0.01)
     try:
         await backend.subscribe(["room"])
-        await until(lambda: recovery(backend).sweeps >= 50, "many sweeps")
+        await until(lambda: backend._enter().session.repairs._refusals.count >= 50, "many sweeps")
         refused = [record for record in caplog.records if record.levelname == "ERROR"]
         assert 1 <= len(refused) <= 8
     finally:

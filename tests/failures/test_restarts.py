@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from gapless import Event, Gap, RedisChannelsStreamBackend
 from tests.conftest import make_client, server_binary
-from tests.failures.test_link import behind_proxy, link
+from tests.failures.test_link import behind_proxy, link, push_link
 from tests.failures.test_recovery import cut, numbers, publish, recovery, whole
 from tests.support.servers import Server
 from tests.support.waiting import take, until
@@ -214,3 +215,24 @@ async def test_a_reader_of_a_server_that_loses_nothing_is_told_of_no_restart() -
                 assert len(await reader.read("room", after=first.id)) == 1
         await declared.on_shutdown()
         await client.aclose()
+
+
+async def test_a_subscribe_during_a_restart_is_in_no_doubt_later() -> None:
+    with Server(server_binary(), "--save", "") as server:
+        async with publisher_on(server) as backend:
+            await backend.subscribe(["a"])
+            server.kill()
+            await until(lambda: not push_link(backend).connected, "the loss")
+            subscribing = asyncio.ensure_future(backend.subscribe(["b"]))
+            await asyncio.sleep(0)
+            server.start()
+            await subscribing
+            await whole(backend)
+            async with aclosing(backend.events()) as events:
+                (gap,) = await take(events, 1)
+                assert (gap.channel, gap.reason) == ("a", "restart")
+                push_link(backend).renew("harmless: the same server")
+                await until(lambda: not push_link(backend).connected, "the loss")
+                await whole(backend)
+                await publish(backend, 1, channel="b")
+                assert numbers(await take(events, 1)) == [1]

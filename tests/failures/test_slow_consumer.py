@@ -185,6 +185,83 @@ async def test_a_key_that_can_not_be_read_is_counted(server: Server, client: Any
     await backend.on_shutdown()
 
 
+async def test_entries_of_another_publisher_are_not_taken_for_ours(server: Server, client: Any) -> None:
+    """Litestar's backend on the same stream pushes nothing."""
+    backend = RedisChannelsStreamBackend(1000, redis=client, max_backlog=10, cap_streams_approximate=False)
+    await backend.subscribe(["room"])
+    key = backend._make_key("room")
+    for number in range(40):
+        await publish(backend, number)
+        await client.xadd(key, {"data": b"foreign", "channel": "room"})
+    await until(lambda: backend.health().events == 40, "all events")
+    async with aclosing(backend.events()) as events:
+        got = await take(events, 20)
+        await client.xtrim(key, maxlen=21, approximate=False)  # foreign ones and 30..39
+        while not got or not isinstance(got[-1], Event) or got[-1].data != b"39":
+            got += await take(events, 1)
+    delivered = numbers(got)
+    assert delivered == sorted(set(delivered))
+    assert sum(item.lost or 0 for item in got if isinstance(item, Gap)) == 40 - len(delivered)
+    assert set(range(20)) | set(range(30, 40)) <= set(delivered)
+    await backend.on_shutdown()
+
+
+async def test_the_queue_stays_bounded_while_it_catches_up_and_others_are_live(client: Any) -> None:
+    backend = RedisChannelsStreamBackend(10_000, redis=client, max_backlog=1000)
+    await backend.subscribe(["a", "b", "c", "d", "live"])
+    for start in range(0, 2000, 100):
+        names = ["a", "b", "c", "d"]
+        await asyncio.gather(*(backend.publish(b"%d" % n, names) for n in range(start, start + 100)))
+    await until(lambda: backend.health().events == 8000, "all events")
+    most = 0
+    got: dict[str, list[int]] = {}
+    async with aclosing(backend.events()) as events:
+        for number in range(8000):
+            if number % 10 == 0:
+                await backend.publish(b"%d" % number, ["live"])
+        for _ in range(8800):
+            event = await anext(events)
+            assert isinstance(event, Event)
+            got.setdefault(event.channel, []).append(int(event.data))
+            most = max(most, backend.health().queue_events)
+    assert most <= 1000
+    assert got["a"] == got["b"] == got["c"] == got["d"] == list(range(2000))
+    assert got["live"] == list(range(0, 8000, 10))
+    await backend.on_shutdown()
+
+
+async def test_a_consumer_that_left_is_caught_up_with_no_more(client: Any) -> None:
+    found: list[Gap] = []
+    backend = RedisChannelsStreamBackend(20, redis=client, max_backlog=10, on_gap=found.append)
+    await backend.subscribe(["room"])
+    stays, leaves = backend.events(), backend.events()
+    waiting = [asyncio.ensure_future(anext(events)) for events in (stays, leaves)]
+    await asyncio.sleep(0)
+    await publish(backend, *range(200))
+    await asyncio.gather(*waiting)
+    await leaves.aclose()
+    got = await take(stays, 10)
+    while got[-1] != found and not (isinstance(got[-1], Event) and got[-1].data == b"199"):
+        got += await take(stays, 1)
+    lost = sum(item.lost or 0 for item in got if isinstance(item, Gap))
+    assert sum(gap.lost or 0 for gap in found) == lost == backend.health().lost_events
+    await stays.aclose()
+    await backend.on_shutdown()
+
+
+async def test_a_shutdown_tells_of_no_gap_in_what_nobody_wants(make_slow: MakeStreams) -> None:
+    found: list[Gap] = []
+    backend = await make_slow(10_000, max_backlog=10, on_gap=found.append)
+    await backend.subscribe(["room"])
+    await publish(backend, *range(100))
+    async with aclosing(backend.events()) as events:
+        await take(events, 5)
+        await backend.unsubscribe(["room"])
+        await backend.on_shutdown()
+        assert [item async for item in events] == []
+    assert found == []
+
+
 async def test_a_read_fetches_many_events_and_the_queue_stays_bounded(server: Server, client: Any) -> None:
     backend = RedisChannelsStreamBackend(10_000, redis=client, max_backlog=1000)
     await backend.subscribe(["room"])

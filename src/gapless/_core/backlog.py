@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections import deque
 
 from gapless._core.event import Gap
+from gapless._core.item import Item
+from gapless._core.refused import Part, Refused, Span, as_gap, is_hole, is_ours, merged
 from gapless._core.subscription import Subscription
-
-# A subscription, then payload and mark of an event (the mark is its id after one letter, as it came);
-# or None and the Gap that stands in its place.
-Item = tuple[Subscription, bytes, bytes | None] | tuple[Subscription, None, Gap]
 
 # One read fetches so many entries and bytes; so many are made at once.
 SPAN_EVENTS = 256
@@ -24,32 +22,6 @@ MAX_READS = 4
 # So many spans and gaps are remembered, and one more for each channel: less than 2 MB. Beyond it, the oldest
 # events of a channel are counted and not read.
 MAX_HOLES = 10_000
-
-
-class Span:
-    """Refused events of one channel, without one between them that was not: the marks of first and last."""
-
-    __slots__ = ("count", "first", "last", "size_bytes", "subscription")
-
-    def __init__(self, subscription: Subscription, mark: bytes, size_bytes: int) -> None:
-        self.subscription = subscription
-        self.first = self.last = mark
-        self.count = 1
-        self.size_bytes = size_bytes
-
-
-# A Gap, and an event, which is a tuple.
-_Part = Span | Gap | Item
-
-
-class _Refused:
-    """What a channel has after everything that waits: spans, gaps, and events behind a span being read."""
-
-    __slots__ = ("parts", "reading")
-
-    def __init__(self) -> None:
-        self.parts: deque[_Part] = deque()
-        self.reading: Span | None = None
 
 
 class Backlog:
@@ -80,10 +52,15 @@ class Backlog:
         self.items: deque[Item] = deque()
         self.size_bytes = 0
         self.gaps: list[Gap] = []
-        self._refused: dict[Subscription, _Refused] = {}
+        self._refused: dict[Subscription, Refused] = {}
         # Those of them that are not being read.
         self._due: deque[Subscription] = deque()
+        # So many refused channels are looked through for those that nobody wants any more.
+        self._prune_at = max_events
+        # Spans being read, and the events and bytes that will come of them.
         self._reads = 0
+        self._coming = 0
+        self._coming_bytes = 0
         # Events among the parts, and spans and gaps among them.
         self._parked = 0
         self._holes = 0
@@ -126,7 +103,7 @@ class Backlog:
                 refused.parts.popleft()
                 refused.reading = span
                 self._holes -= 1
-                self._reads += 1
+                self._begin(span)
                 spans.append(span)
         return spans
 
@@ -136,8 +113,7 @@ class Backlog:
         refused = self._refused.get(subscription)
         if refused is None or refused.reading is not span:
             return
-        self._reads -= 1
-        refused.reading = None
+        self._end(refused)
         if not subscription.wanted:
             self._drop(subscription)
             return
@@ -157,19 +133,35 @@ class Backlog:
     def give_up(self) -> None:
         """Nothing can be read any more: what was refused becomes gaps."""
         for subscription, refused in list(self._refused.items()):
+            if not subscription.wanted:
+                self._drop(subscription)
+                continue
             if refused.reading is not None:
                 refused.parts.appendleft(refused.reading)
                 self._holes += 1
-            refused.parts = deque(_as_gap(part) if isinstance(part, Span) else part for part in refused.parts)
+                self._end(refused)
+            refused.parts = deque(as_gap(part) if isinstance(part, Span) else part for part in refused.parts)
             self._advance(subscription, refused)
         self._due.clear()
-        self._reads = 0
+
+    def _begin(self, span: Span) -> None:
+        self._reads += 1
+        self._coming += span.count
+        self._coming_bytes += span.size_bytes
+
+    def _end(self, refused: Refused) -> None:
+        span, refused.reading = refused.reading, None
+        if span is not None:
+            self._reads -= 1
+            self._coming -= span.count
+            self._coming_bytes -= span.size_bytes
 
     def _put_one(self, item: Item) -> None:
         subscription, data, _ = item
         size = len(data) if data is not None else 0
-        waiting = len(self.items) + self._parked
-        fits = not waiting or (waiting < self._max_events and self.size_bytes + size <= self._max_bytes)
+        waiting = len(self.items) + self._parked + self._coming
+        waiting_bytes = self.size_bytes + self._coming_bytes
+        fits = not waiting or (waiting < self._max_events and waiting_bytes + size <= self._max_bytes)
         refused = self._refused.get(subscription)
         if refused is None:
             if fits:
@@ -178,24 +170,25 @@ class Backlog:
                 return
             refused = self._add(subscription)
         parts = refused.parts
-        if data is not None and fits and refused.reading and not (parts and _is_hole(parts[-1])):
+        if data is not None and fits and refused.reading and not (parts and is_hole(parts[-1])):
             parts.append(item)
             self._parked += 1
             self.size_bytes += size
         else:
             self._refuse(refused, item, size)
 
-    def _add(self, subscription: Subscription) -> _Refused:
-        if len(self._refused) > self._max_events:
+    def _add(self, subscription: Subscription) -> Refused:
+        if len(self._refused) > self._prune_at:
             # Channels come and go while the consumer takes nothing: only those that are wanted count.
             for other in [other for other in self._refused if not other.wanted]:
                 self._drop(other)
             self._due = deque(other for other in self._due if other in self._refused)
-        refused = self._refused[subscription] = _Refused()
+            self._prune_at = max(self._max_events, 2 * len(self._refused))
+        refused = self._refused[subscription] = Refused()
         self._due.append(subscription)
         return refused
 
-    def _refuse(self, refused: _Refused, item: Item, size: int) -> None:
+    def _refuse(self, refused: Refused, item: Item, size: int) -> None:
         parts = refused.parts
         last = parts[-1] if parts else None
         if item[1] is None:
@@ -213,29 +206,29 @@ class Backlog:
         else:
             self._add_hole(refused, Span(item[0], item[2], size))
 
-    def _add_hole(self, refused: _Refused, hole: Span | Gap) -> None:
+    def _add_hole(self, refused: Refused, hole: Span | Gap) -> None:
         parts = refused.parts
         last = parts[-1] if parts else None
-        if isinstance(last, Gap) and isinstance(hole, Gap) and _is_ours(last) == _is_ours(hole):
-            parts[-1] = _merged(last, hole)
+        if isinstance(last, Gap) and isinstance(hole, Gap) and is_ours(last) == is_ours(hole):
+            parts[-1] = merged(last, hole)
             return
         parts.append(hole)
         self._holes += 1
         if self._holes > self._max_holes:
             self._forget_one(parts)
 
-    def _forget_one(self, parts: deque[_Part]) -> None:
+    def _forget_one(self, parts: deque[Part]) -> None:
         """Make one Gap of the two oldest holes: there are more than can be remembered."""
-        at = next((at for at, part in enumerate(parts) if _is_hole(part)), len(parts))
+        at = next((at for at, part in enumerate(parts) if is_hole(part)), len(parts))
         if at + 1 < len(parts):
-            first, second = _as_gap(parts[at]), _as_gap(parts[at + 1])
-            if _is_ours(first) != _is_ours(second):
-                self.gaps.append(first if _is_ours(first) else second)
-            parts[at] = _merged(first, second)
+            first, second = as_gap(parts[at]), as_gap(parts[at + 1])
+            if is_ours(first) != is_ours(second):
+                self.gaps.append(first if is_ours(first) else second)
+            parts[at] = merged(first, second)
             del parts[at + 1]
             self._holes -= 1
 
-    def _advance(self, subscription: Subscription, refused: _Refused) -> Span | None:
+    def _advance(self, subscription: Subscription, refused: Refused) -> Span | None:
         """Let a channel's parts take their place up to the next span; return that, None if all have."""
         parts = refused.parts
         while parts:
@@ -254,41 +247,16 @@ class Backlog:
 
     def _append_gap(self, subscription: Subscription, gap: Gap) -> None:
         self.items.append((subscription, None, gap))
-        if _is_ours(gap):
+        if is_ours(gap):
             self.gaps.append(gap)
 
     def _drop(self, subscription: Subscription) -> None:
         """Nobody wants the channel any more."""
         refused = self._refused.pop(subscription)
-        if refused.reading is not None:
-            self._reads -= 1
+        self._end(refused)
         for part in refused.parts:
             if isinstance(part, tuple):
                 self._parked -= 1
                 self.size_bytes -= len(part[1] or b"")
             else:
                 self._holes -= 1
-
-
-def _is_hole(part: _Part) -> bool:
-    return not isinstance(part, tuple)
-
-
-def _is_ours(gap: Gap) -> bool:
-    """Whether it was made here; what the channel had before, others have been told of."""
-    return gap.reason == "backlog"
-
-
-def _as_gap(part: _Part) -> Gap:
-    """Return a part as a Gap. Behind the first hole there are no events."""
-    if isinstance(part, Span):
-        return Gap(part.subscription.channel, None, "backlog", part.count)
-    if isinstance(part, Gap):
-        return part
-    raise AssertionError(part)
-
-
-def _merged(first: Gap, second: Gap) -> Gap:
-    lost = None if first.lost is None or second.lost is None else first.lost + second.lost
-    reason = second.reason if _is_ours(first) else first.reason
-    return Gap(first.channel, first.after, reason, lost)

@@ -32,13 +32,13 @@ class Gap:
         channel: The channel that they belong to.
         after: Id of the last event before the hole, or ``None`` where there are no ids, nothing
             came before, or it isn't known: it is the last event of the channel that you received.
-            `read(after=)` takes it.
+            `read(after=)` takes it; of a Gap that `read()` returned it may be a position, not an id.
         reason: ``disconnected``: the connection was down. ``backlog``: the consumer was slower than
             the publishers for longer than its queue, and the history if there is one, could hold.
             ``trimmed``: the history no longer reaches back far enough. ``rollback``, ``reset``,
             ``restart``: the server lost data, or may have.
-        lost: How many events, or ``None`` if that can't be known. It can be 0: a gap says that
-            a loss can't be excluded.
+        lost: How many events, or ``None`` if that can't be known: perhaps none at all, since a gap
+            says that a loss can't be excluded.
     """
 
     channel: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from gapless._core.backlog import Span
+from gapless._core.refused import Span
 from gapless._core.subscription import Subscription
 
 # One MGET of so many last ids; one XRANGE of so many entries.
@@ -27,14 +27,13 @@ class Look:
 
 
 class Page:
-    """Read at most `count` entries of `subscription`, from `start` on, inclusive ("-": from the oldest)."""
+    """Read at most PAGE_ENTRIES entries of `subscription`, from `start` on, inclusive ("-": the oldest)."""
 
-    __slots__ = ("count", "round", "start", "subscription")
+    __slots__ = ("round", "start", "subscription")
 
     def __init__(self, subscription: Subscription, start: bytes) -> None:
         self.subscription = subscription
         self.start = start
-        self.count = PAGE_ENTRIES
         self.round = subscription.chain.round
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from gapless._core.backlog import Item
 from gapless._core.chain import FRESH
-from gapless._core.entries import NOTHING, Entries, Kept, Output, Push
+from gapless._core.entries import NOTHING, Entries, Kept, Push
+from gapless._core.item import Item, items_of
 from gapless._core.reads import LOOK_CHANNELS, Look, Page, Read, Refill
 from gapless._core.subscription import Subscription
 
@@ -33,7 +33,7 @@ class Recovery:
             and the name under which both count.
         starving: A sweep found events that were never pushed: the subscriber connection is of no use.
             Whoever renews it sets it back.
-        sweeps: Sweeps that are complete.
+        sweeps: Sweeps that have compared every channel.
         repairs: Times that a channel was read, after which it was whole.
         repaired_events: Events that these reads found.
     """
@@ -51,7 +51,10 @@ class Recovery:
         # are read because it still was when they were looked at again.
         self._suspects: dict[Subscription, tuple[bytes, bytes | None]] = {}
         self._starved: set[Subscription] = set()
+        # Channels that are read because the next event was pushed by reference: nothing is missing.
+        self._fetching: set[Subscription] = set()
         self._checking = False
+        self._checked_all = True
         self.server: bytes | None = None
         self.aliases: dict[bytes, bytes] = {}
         self.starving = False
@@ -61,14 +64,13 @@ class Recovery:
 
     @property
     def syncing(self) -> int:
-        """Number of channels that are looked at or read, or wait for it."""
-        reading = sum(isinstance(read, Page) for read in self._active)
+        """Number of channels that are looked at or read, or wait for it, because something was missed."""
+        active = tuple(self._active)  # another thread may ask
+        reading = sum(isinstance(read, Page) for read in active)
         looking = sum(
-            len(read.subscriptions)
-            for read in self._active
-            if isinstance(read, Look) and read.purpose == "sync"
+            len(read.subscriptions) for read in active if isinstance(read, Look) and read.purpose == "sync"
         )
-        return len(self._to_look) + len(self._to_read) + reading + looking
+        return max(0, len(self._to_look) + len(self._to_read) + reading + looking - len(self._fetching))
 
     @property
     def pending(self) -> bool:
@@ -86,6 +88,7 @@ class Recovery:
         self._held_bytes -= subscription.chain.held_bytes
         subscription.chain.interrupt(doubt)
         self._starved.discard(subscription)
+        self._fetching.discard(subscription)
         self._to_read.pop(subscription, None)
         self._to_look[subscription] = None
 
@@ -93,12 +96,15 @@ class Recovery:
         """A frame that does not follow the last entry: return whether to deliver it."""
         chain = subscription.chain
         was_syncing = chain.syncing
+        follows = chain.position == push.previous
         held_before = chain.held_bytes
         if chain.push(push, self._kept):
             return True
         if chain.syncing:
             if not was_syncing:
                 self._to_read[subscription] = None
+                if follows:
+                    self._fetching.add(subscription)
             self._held_bytes += chain.held_bytes - held_before
             if self._held_bytes > MAX_HELD_BYTES:
                 self._held_bytes -= chain.held_bytes
@@ -108,7 +114,7 @@ class Recovery:
     def sweep(self, subscriptions: Iterable[Subscription]) -> None:
         """Compare every channel's last id with what was pushed; does nothing while a sweep goes on."""
         if not self._checking:
-            self._checking = True
+            self._checking = self._checked_all = True
             self._suspects.clear()
             self._to_sweep = [s for s in subscriptions if s.live and not s.chain.syncing]
             self._finish_sweep()
@@ -162,7 +168,7 @@ class Recovery:
         return reads
 
     def looked(self, look: Look, last_ids: list[bytes | None], now_ms: int) -> list[Item]:
-        """A look's last ids, in the order of its channels. `now_ms`: wall clock, in ms since 1970."""
+        """A look's last ids, in the order of its channels. `now_ms`: the server's clock, or less."""
         self._active.discard(look)
         items: list[Item] = []
         for subscription, round_, last_id in zip(look.subscriptions, look.rounds, last_ids, strict=True):
@@ -177,7 +183,7 @@ class Recovery:
             output = chain.looked(last_id, now_ms, self._resume_ttl_ms)
             self._held_bytes += chain.held_bytes - held_before
             if output is not None:
-                items += _items(subscription, output)
+                items += items_of(subscription, output)
             if chain.syncing:
                 self._to_read[subscription] = None
         self._finish_sweep()
@@ -194,15 +200,17 @@ class Recovery:
         output = chain.read(self._with_aliases(found), self._kept, self.server)
         self._held_bytes += chain.held_bytes - held_before
         events = sum(data is not None for data, _ in output)
-        self.repaired_events += events
+        is_repair = subscription not in self._fetching
+        self.repaired_events += events * is_repair
         if subscription in self._starved and events:
             self.starving = True
         if chain.syncing:
             self._to_read[subscription] = None
         else:
-            self.repairs += 1
+            self.repairs += is_repair
             self._starved.discard(subscription)
-        return _items(subscription, output)
+            self._fetching.discard(subscription)
+        return items_of(subscription, output)
 
     def refill(self, refill: Refill) -> None:
         """A consumer wants to read what it could not take."""
@@ -220,7 +228,9 @@ class Recovery:
         elif isinstance(read, Page):
             if self._is_wanted(read.subscription, read.round):
                 self._to_read[read.subscription] = None
-        elif read.purpose == "sync":
+        elif read.purpose == "sweep":
+            self._checked_all = False
+        else:
             for subscription, round_ in zip(read.subscriptions, read.rounds, strict=True):
                 if self._is_wanted(subscription, round_):
                     self._to_look[subscription] = None
@@ -233,6 +243,7 @@ class Recovery:
         if isinstance(read, Refill):
             return items
         if isinstance(read, Look) and read.purpose == "sweep":
+            self._checked_all = False
             self._finish_sweep()
             return items
         affected = (
@@ -244,7 +255,8 @@ class Recovery:
             chain = subscription.chain
             if self._is_wanted(subscription, round_):
                 self._held_bytes -= chain.held_bytes
-                items += _items(subscription, chain.give_up())
+                self._fetching.discard(subscription)
+                items += items_of(subscription, chain.give_up())
         return items
 
     def _take(self, waiting: dict[Subscription, None], count: int) -> list[Subscription]:
@@ -264,6 +276,7 @@ class Recovery:
             self._held_bytes -= chain.held_bytes
             chain.release()
             self._starved.discard(subscription)
+            self._fetching.discard(subscription)
             return False
         return round_ is None or chain.round == round_
 
@@ -281,14 +294,4 @@ class Recovery:
             if any(isinstance(read, Look) and read.purpose == "sweep" for read in self._active):
                 return
             self._checking = False
-            self.sweeps += 1
-
-
-def _items(subscription: Subscription, output: list[Output]) -> list[Item]:
-    items: list[Item] = []
-    for out in output:
-        if out[0] is None:
-            items.append((subscription, None, out[1]))
-        else:
-            items.append((subscription, out[0], out[1]))
-    return items
+            self.sweeps += self._checked_all

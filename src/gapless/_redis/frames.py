@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from gapless._core.backlog import Item
 from gapless._core.entries import Push
 from gapless._core.event import Gap
+from gapless._core.item import Item
 from gapless._core.subscription import Subscription
 from gapless._core.throttle import Throttle
 from gapless._redis.client import ConnectionSource
@@ -110,7 +110,8 @@ class FramedPushLink(PushLink):
         if before is not None and before.may_have_lost(identity, durable=self._durable):
             # Kept until a channel is subscribed again: this connection may break before that.
             for subscription in self.subscriptions:
-                if subscription.doubt is None:
+                # Nobody believes yet to be subscribed to the others.
+                if subscription.interrupted and subscription.doubt is None:
                     subscription.doubt = name or b""
         elif name is not None and tag and tag != name:
             recovery.aliases[tag] = name

@@ -90,7 +90,7 @@ class Publisher:
         # Loop times of the first and the last of the refusals that are waited out now.
         self._refused_since = self._refused_at = -publish_timeout
         self.lost = LostPublishes(commands, publish_timeout)
-        # Lost replies whose publish was looked for, with success.
+        # Lost replies of which it was found out whether the publish was executed.
         self.resolved = 0
         # Together the unique id of a publish, in no other session of any process. Made with the session,
         # not with the backend, which a fork copies.

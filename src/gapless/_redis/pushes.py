@@ -13,8 +13,8 @@ from typing import Any
 
 import hiredis
 
-from gapless._core.backlog import Item
 from gapless._core.event import Gap
+from gapless._core.item import Item
 from gapless._core.subscription import Subscription
 from gapless._core.subscriptions import Subscriptions
 from gapless._redis import errors

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from gapless._core.backlog import Item
 from gapless._core.entries import Entries, Entry, Kept, Push
 from gapless._core.event import Gap
-from gapless._core.reads import LOOK_CHANNELS, Look, Page, Read, Refill
+from gapless._core.item import Item
+from gapless._core.reads import LOOK_CHANNELS, PAGE_ENTRIES, Look, Page, Read, Refill
 from gapless._core.recovery import Recovery
 from gapless._core.subscription import Subscription
 from gapless._core.throttle import Throttle
@@ -175,11 +175,12 @@ class Repairs:
         if isinstance(read, Refill):
             span = read.span
             name = span.subscription.wire_name
-            return ("XRANGE", name, span.first[1:], span.last[1:], "COUNT", span.count)
+            # Without COUNT: there may be entries of other publishers between ours.
+            return ("XRANGE", name, span.first[1:], span.last[1:])
         stream = read.subscription.wire_name.decode()
         # One more than asked for: the last delivered entry itself.
         return (
-            "EVALSHA", READ.sha, 2, stream, self._keys.last(stream), read.start, read.count + 1, PAGE_BYTES
+            "EVALSHA", READ.sha, 2, stream, self._keys.last(stream), read.start, PAGE_ENTRIES + 1, PAGE_BYTES
         )  # fmt: skip
 
     def _look_command(self, subscriptions: Sequence[Subscription]) -> Command:
@@ -203,7 +204,7 @@ class Repairs:
 
     def _found(self, read: Read, reply: Any) -> list[Item]:
         if isinstance(read, Look):
-            return self.recovery.looked(read, reply, int(time.time() * 1000))
+            return self.recovery.looked(read, reply, self._commands.peer.earliest_ms(time.monotonic()))
         if isinstance(read, Refill):
             self.recovery.refilled(read)
             found = [(fields[1], b"g" + entry_id) for entry_id, fields in reply if _is_ours(fields)]
@@ -267,7 +268,8 @@ def _entries(reply: Any, server: bytes | None) -> Entries:
 
 
 def _is_ours(fields: Sequence[bytes]) -> bool:
-    return bool(fields) and fields[0] == b"data"
+    """Whether gapless has appended an entry; only those are pushed. Others have no `by`."""
+    return len(fields) > 5 and fields[0] == b"data" and fields[4] == b"by"
 
 
 def _ignore(reason: str) -> None:

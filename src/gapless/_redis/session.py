@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gapless._core.backlog import Item
 from gapless._core.entries import Kept
 from gapless._core.event import Gap
+from gapless._core.item import Item
 from gapless._core.reads import Refill
 from gapless._core.subscription import Ticket
 from gapless._core.throttle import Throttle
@@ -183,9 +183,7 @@ class Session:
 
     def refill(self, refill: Refill) -> None:
         """Read from the history what a consumer could not take."""
-        if self.repairs is None:
-            refill.done(None)
-        else:
+        if self.repairs is not None:
             self.repairs.refill(refill)
 
     def unsubscribe(self, channels: Iterable[str]) -> None:

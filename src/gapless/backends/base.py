@@ -62,7 +62,9 @@ class ChannelsBackend(ABC):
             await events.aclose()
 
     async def position(self, channel: str) -> str | None:
-        """Return the id of the newest event of `channel`, or None if there is none.
+        """Return where `channel` stands, for `read(after=)`; None if no event is known.
+
+        Not to be compared with `Event.id`: it may say more than the id of the newest event.
 
         Raises:
             NotImplementedError: The backend has no ids.
@@ -76,7 +78,8 @@ class ChannelsBackend(ABC):
 
         Args:
             channel: The channel.
-            after: Id of an event that the caller has already; None reads from the oldest kept.
+            after: Where the caller stands: the id of an event that it has, a `position()`, or the `after` of
+                a Gap. None reads from the oldest kept.
             limit: At most so many events; None for all.
 
         Returns:

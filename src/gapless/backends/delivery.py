@@ -7,10 +7,12 @@ from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import Any, Self, TypeVar
 
-from gapless._core.backlog import Backlog, Item, Span
+from gapless._core.backlog import Backlog
 from gapless._core.entries import mark_id
 from gapless._core.event import Event, Gap
+from gapless._core.item import Item
 from gapless._core.reads import Refill
+from gapless._core.refused import Span
 
 # After so many events a consumer lets the event loop run, also if its loop body never awaits.
 BURST_EVENTS = 128
@@ -31,7 +33,7 @@ class Inbox:
     ) -> None:
         self.backlog = Backlog(max_events=max_events, max_bytes=max_bytes, refillable=refill is not None)
         self.closed = False
-        self._refill = refill
+        self._refill = refill or _nothing_to_read
         self._note = note
         self._waiter: asyncio.Future[None] | None = None
 
@@ -43,7 +45,7 @@ class Inbox:
                 self._catch_up()
                 if backlog.items:
                     break
-            elif self.closed:
+            if self.closed:
                 return False
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -57,13 +59,12 @@ class Inbox:
             self.backlog.give_up()
         else:
             for span in self.backlog.take_spans():
-                if self._refill is None:
-                    self._refilled(span, None)
-                else:
-                    self._refill(Refill(span, partial(self._refilled, span)))
+                self._refill(Refill(span, partial(self._refilled, span)))
         self.tell()
 
     def _refilled(self, span: Span, found: list[tuple[bytes, bytes]] | None) -> None:
+        if self.closed:
+            return
         self.backlog.refilled(span, found)
         self.tell()
         self.wake()
@@ -140,6 +141,8 @@ class Delivery:
             self._vacant = inbox
         else:
             self.inboxes.remove(inbox)
+            # What is still being read for it, nobody wants.
+            inbox.closed = True
 
     def _new(self) -> Inbox:
         return Inbox(
@@ -199,6 +202,11 @@ class Seat:
         inbox, self._inbox = self._inbox, None
         if inbox is not None and self._consumers is not None:
             self._consumers.vacate(inbox)
+
+
+def _nothing_to_read(refill: Refill) -> None:
+    """Without a history there are no spans."""
+    refill.done(None)
 
 
 # Two loops, and not one that the other is made of: each event passes here.

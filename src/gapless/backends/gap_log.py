@@ -21,6 +21,8 @@ OnGap = Callable[[Gap], object]
 class GapLog:
     """Hears of each Gap once, when it is found; consumers come to it later.
 
+    What a consumer has lost because it was slow, each consumer finds for itself.
+
     Attributes:
         by_reason: How many, by reason.
         lost: Events in them, as far as known.

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Iterable
-from datetime import timedelta
+from collections.abc import AsyncGenerator, Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 
-from gapless._core.backlog import Item
 from gapless._core.event import Event, Gap
 from gapless._core.history import check_id, id_key, resume
+from gapless._core.item import Item
 from gapless._core.names import check_channels
 from gapless._core.reads import Refill
 from gapless._core.subscription import Subscription
 from gapless.backends import arguments
 from gapless.backends.base import ChannelsBackend
+from gapless.backends.consumer_health import with_consumers
 from gapless.backends.delivery import Delivery, Stream, events, payloads
+from gapless.backends.gap_log import GapLog
+from gapless.health import Health, LinkHealth, PublishHealth
 
 __all__ = ["MemoryChannelsBackend"]
 
@@ -49,6 +52,7 @@ class MemoryChannelsBackend(ChannelsBackend):
         max_backlog: Events that wait for a consumer. What exceeds it, the consumer gets from the history
             when it has taken the others; what the history does not have is counted and reported as a Gap.
         max_backlog_bytes: The same bound for their payloads.
+        on_gap: Called with each `Gap`, as `RedisChannelsBackend` does.
 
     Raises:
         ConfigurationError: An argument is out of range or of the wrong kind.
@@ -61,6 +65,7 @@ class MemoryChannelsBackend(ChannelsBackend):
         stream_ttl: int | timedelta | None = None,
         max_backlog: int = 100_000,
         max_backlog_bytes: int = 64 * 1024 * 1024,
+        on_gap: Callable[[Gap], object] | None = None,
     ) -> None:
         arguments.check_at_least(0, history=history)
         arguments.check_at_least(1, max_backlog=max_backlog, max_backlog_bytes=max_backlog_bytes)
@@ -70,6 +75,11 @@ class MemoryChannelsBackend(ChannelsBackend):
         )
         self._max_backlog = max_backlog
         self._max_backlog_bytes = max_backlog_bytes
+        arguments.check_function(on_gap=on_gap)
+        self._on_gap = on_gap
+        self._gaps: GapLog | None = None
+        self._published = 0
+        self._link = LinkHealth(wanted=True, connected_since=datetime.now(UTC), generation=1)
         self._sequence = 0
         # By channel, the one published to longest ago first; and those whose events have expired.
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
@@ -84,8 +94,9 @@ class MemoryChannelsBackend(ChannelsBackend):
         """Forget the subscriptions and end the generators; the history stays."""
         self._subscriptions.clear()
         delivery, self._delivery = self._delivery, None
-        if delivery is not None:
+        if delivery is not None and self._gaps is not None:
             delivery.close()
+            self._gaps.stop()
 
     async def publish(self, data: bytes, channels: Iterable[str]) -> None:
         """Publish data to channels, in their order, each once. Never waits.
@@ -103,6 +114,7 @@ class MemoryChannelsBackend(ChannelsBackend):
                 items.append((subscription, payload, b"g" + event_id.encode()))
         if items:
             self._consumers().put(items, len(payload) * len(items))
+        self._published += 1
 
     async def subscribe(self, channels: Iterable[str]) -> None:
         """Subscribe to channels: receive what is published to them after this returned."""
@@ -166,6 +178,20 @@ class MemoryChannelsBackend(ChannelsBackend):
             return found
         return found[: limit + isinstance(found[0], Gap)]
 
+    def health(self) -> Health:
+        """Return how the backend is now, as `RedisChannelsBackend.health()`. It is always connected."""
+        channels = len(self._subscriptions)
+        health = Health(
+            subscriber=self._link,
+            commands=self._link,
+            channels_wanted=channels,
+            channels_confirmed=channels,
+            publishes=PublishHealth(published=self._published),
+        )
+        if self._delivery is None or self._gaps is None:
+            return health
+        return with_consumers(health, self._delivery, self._gaps)
+
     def _append(self, channel: str, data: bytes) -> str:
         self._sequence += 1
         event_id = f"{self._sequence}-0"
@@ -208,7 +234,9 @@ class MemoryChannelsBackend(ChannelsBackend):
 
     def _consumers(self) -> Delivery:
         if self._delivery is None:
+            self._gaps = GapLog(self._on_gap)
             self._delivery = Delivery(
+                note=self._gaps.note,
                 max_events=self._max_backlog,
                 max_bytes=self._max_backlog_bytes,
                 refill=self._refill if self._history else None,

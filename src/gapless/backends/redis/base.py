@@ -61,8 +61,10 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         max_backlog_bytes: The same bound for their payloads.
         max_outbox_bytes: Bytes of publishes that wait for a connection or a server; beyond it, publish raises
             BackendUnavailable at once.
-        on_gap: Called with each `Gap` when it is found, in the event loop; consumers of `events()` come to it
-            later, in its place among the events. It must not block. What it raises is logged.
+        on_gap: Called with each `Gap` when it is found, in the event loop, once for all consumers; they come
+            to it later, in its place among the events. A Gap of reason ``backlog`` is found when the consumer
+            comes to it, and by each slow consumer for itself; `health().consumers_behind` tells at once. It
+            must not block. What it raises is logged.
 
     Raises:
         ConfigurationError: An argument is out of range or of the wrong kind.
@@ -228,6 +230,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
                     await session.publisher.publish(self._slow_publish(command, names))
                 current.published += 1
         except Exception as error:
+            current = self._loops.get(get_running_loop())
             if current is not None:
                 current.publish_failed(error)
             if not in_litestar_worker():

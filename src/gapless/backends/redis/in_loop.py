@@ -14,6 +14,7 @@ from gapless._redis.link import Link
 from gapless._redis.scripts import Script
 from gapless._redis.session import Session, Streams
 from gapless._redis.timing import Timing
+from gapless.backends.consumer_health import with_consumers
 from gapless.backends.delivery import Delivery
 from gapless.backends.gap_log import GapLog, OnGap
 from gapless.errors import BackendUnavailable, PublishUncertain
@@ -92,26 +93,17 @@ class InLoop:
 
     def health(self) -> Health:
         """Return how it is now."""
-        session, delivery = self.session, self.delivery
-        backlogs = [inbox.backlog for inbox in delivery.inboxes]
-        fullest = max(backlogs, key=lambda backlog: len(backlog.items))
+        session = self.session
         repairs = session.repairs
-        return Health(
+        health = Health(
             subscriber=_link_health(session.pushes.link),
             commands=_link_health(session.commands.link),
             channels_wanted=len(session.subscriptions),
             channels_confirmed=len(session.subscriptions.live),
             channels_syncing=repairs.recovery.syncing if repairs else 0,
-            events=delivery.events,
             repairs=repairs.recovery.repairs if repairs else 0,
             repaired_events=repairs.recovery.repaired_events if repairs else 0,
             refilled_events=repairs.refilled_events if repairs else 0,
-            gaps=dict(self.gaps.by_reason),
-            lost_events=self.gaps.lost,
-            consumers=delivery.consumers,
-            consumers_behind=sum(backlog.behind for backlog in backlogs),
-            queue_events=len(fullest.items),
-            queue_bytes=fullest.size_bytes,
             sweep_lag_seconds=repairs.sweep_lag_seconds if repairs else None,
             publishes=PublishHealth(
                 published=self.published,
@@ -121,6 +113,7 @@ class InLoop:
                 resolved=session.publisher.resolved,
             ),
         )
+        return with_consumers(health, self.delivery, self.gaps)
 
     def _refill(self, refill: Refill) -> None:
         self.session.refill(refill)

@@ -157,8 +157,10 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
 
         Returns:
             Events; before them a Gap if events after `after` are missing, or may be; and a Gap of reason
-            ``restart`` wherever another server goes on that may have lost acknowledged events, as the
-            server does that was restarted (see `durable`). At the end it says where to read on without it.
+            ``restart`` wherever another server goes on that may have lost acknowledged events, as a server
+            does that was restarted (with `durable=None`: unless this process has seen that nothing was lost).
+            The `after` of such a Gap at the end is a position without it. After any other Gap at the end,
+            go on from a `position()` taken before the read, or the Gap comes again.
 
         Raises:
             ValueError: `after` is not an id, or `limit` is negative.
