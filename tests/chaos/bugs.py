@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 from gapless import Event, Gap
 from gapless._core.entries import Push
 from gapless._redis.repairs import Repairs
 
-BUGS = ("skip-verify", "duplicate", "swallow-gap", "deaf")
+BUGS = ("skip-verify", "duplicate", "swallow-gap", "deaf", "miscount")
 # One event in so many is delivered twice.
 DUPLICATE_EVERY = 20
 # After so many events, nothing comes any more.
@@ -47,6 +48,9 @@ async def spoil(
     count = 0
     async for item in events:
         if bug == "swallow-gap" and isinstance(item, Gap):
+            continue
+        if bug == "miscount" and isinstance(item, Gap):
+            yield replace(item, lost=1)
             continue
         yield item
         count += isinstance(item, Event)

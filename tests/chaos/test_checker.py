@@ -28,6 +28,7 @@ FOUND_AS = {
     "duplicate": {"duplicate"},
     "swallow-gap": {"loss", "tail"},
     "deaf": {"loss", "tail", "deaf"},
+    "miscount": {"count"},
 }
 
 

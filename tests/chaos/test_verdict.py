@@ -152,7 +152,9 @@ def test_a_gap_needs_a_cause() -> None:
     assert verdict_on_gaps("a1@1 a2@3 a3@5", *items, reasons={"restart"}).kinds == set()
 
 
-@pytest.mark.parametrize(("lost", "kinds"), [(None, set()), (0, set()), (2, set()), (3, {"count"})])
-def test_a_gap_counts_no_more_than_is_missing(lost: int | None, kinds: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("lost", "kinds"), [(None, set()), (1, set()), (2, set()), (3, {"count"}), (0, {"count"})]
+)
+def test_a_gap_counts_what_is_missing(lost: int | None, kinds: set[str]) -> None:
     items = item("a1"), gap("backlog", lost), item("a4")
     assert verdict_on_gaps("a1@1 a2@3 a3@5? a4@7", *items).kinds == kinds

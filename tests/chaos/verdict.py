@@ -11,7 +11,8 @@ before another began, its event comes first.
 - cry-wolf: a Gap in whose place nothing is missing, not even an uncertain publish, is counted; how many there may
   be, says `Schedule.allowed_needless_gaps()`.
 - reason: a Gap has a reason that no fault of the schedule can be the cause of.
-- count: a Gap says that more events are lost than were published between its neighbours.
+- count: a Gap says that more events are lost than were published between its neighbours; or all gaps in a place
+  count, and fewer than are missing there.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class _Stream:
         lost = [publish for publish in missing if publish.outcome == "acknowledged"]
         verdict.missed += len(lost)
         verdict.violations += self._losses(lost)
-        verdict.violations += self._counts(holes)
+        verdict.violations += self._counts(holes, [self._hole(publish) for publish in lost])
         needless = [gap for gap in self.gaps if not any(before < gap < behind for before, behind in holes)]
         verdict.needless_gaps.update(self.items[gap].reason for gap in needless)
         if len(needless) > allowed:
@@ -165,8 +166,11 @@ class _Stream:
                 f"{self._name(behind)}: {names}{', ...' if len(publishes) > 3 else ''}",
             )
 
-    def _counts(self, holes: list[tuple[int, int]]) -> Iterator[Violation]:
-        """Yield a violation for each Gap that counts more events than are missing in its place."""
+    def _counts(self, holes: list[tuple[int, int]], certain: list[tuple[int, int]]) -> Iterator[Violation]:
+        """Yield a violation for each Gap that counts more events than are missing in its place, or fewer.
+
+        certain: The holes of acknowledged events; an uncertain publish may have left none.
+        """
         for gap in self.gaps:
             lost = self.items[gap].lost
             missing = sum(before < gap < behind for before, behind in holes)
@@ -174,6 +178,13 @@ class _Stream:
                 yield self._violation(
                     "count", f"{_short(self.items[gap])}: {lost} lost, {missing} are missing"
                 )
+        for before, behind in set(certain):
+            counts = [self.items[gap].lost for gap in self.gaps if before < gap < behind]
+            known = [count for count in counts if count is not None]
+            missing = sum(before <= other[0] and other[1] <= behind for other in certain)
+            if known and len(known) == len(counts) and sum(known) < missing:
+                where = f"between {self._name(before)} and {self._name(behind)}"
+                yield self._violation("count", f"{sum(known)} lost {where}, {missing} are missing")
 
     def _index_times(self) -> None:
         """Prepare to find the neighbours of an event in the stream by the times of its publish."""
