@@ -131,7 +131,7 @@ class _Stream:
     def _violations(self) -> Iterator[Violation]:
         seen: set[str] = set()
         latest: Publish | None = None
-        for item in self.items:
+        for position, item in enumerate(self.items):
             if item.reason:
                 continue
             publish = self.known.get(item.payload)
@@ -139,7 +139,10 @@ class _Stream:
                 yield self._violation("phantom", f"{item.payload!r} was not published there")
                 continue
             if item.payload in seen:
-                yield self._violation("duplicate", f"{item.payload} (id {item.id})")
+                first, again = self._before(self.places[item.payload]), self._before(position)
+                yield self._violation(
+                    "duplicate", f"{item.payload} (id {item.id}) came after {first}, and again after {again}"
+                )
                 continue
             seen.add(item.payload)
             if publish.outcome == "failed":
@@ -211,6 +214,10 @@ class _Stream:
         if position < 0:
             return "the beginning"
         return "the end" if position >= len(self.items) else _short(self.items[position])
+
+    def _before(self, position: int) -> str:
+        """Name the items before a position."""
+        return ", ".join(map(self._name, range(max(-1, position - 4), position)))
 
     def _violation(self, kind: str, text: str) -> Violation:
         return Violation(kind, self.consumer.name, self.channel, text)
