@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gapless._core.chain import FRESH, SYNCING
@@ -138,8 +138,7 @@ class World:
         self.wire.clear()
 
     def reconnect(self) -> None:
-        if self.connected:
-            self.disconnect()
+        self.disconnect()
         self.connected = True
         self.subscription.live = True
         if self.live_on != self.server.name and self.subscription.doubt is None:
@@ -148,11 +147,18 @@ class World:
         self.recovery.resubscribed(self.subscription, self.subscription.doubt)
         self.subscription.doubt = None
 
-    def restart(self) -> None:
-        """The same data, and another identity."""
+    def restart(self, *, lingers: bool = False) -> None:
+        """The same data, and another identity.
+
+        lingers: What the old server had pushed is still on its way, and nobody has told us that its connection
+        is gone; reads get to the new one already.
+        """
         self.starts += 1
         self.server.name = b"%d" % self.starts
-        self.disconnect()
+        if lingers:
+            self.connected = False
+        else:
+            self.disconnect()
 
     def send_reads(self) -> None:
         for read in self.recovery.take_reads():
@@ -175,18 +181,34 @@ class World:
         if self.replies:
             self.recovery.failed(self.replies.pop(0)[0])
 
+    def refuse(self) -> None:
+        """The stream can't be read: a key of the wrong type, or a permission that was taken away."""
+        if self.replies:
+            self.take(self.recovery.refused(self.replies.pop(0)[0]))
+
     def sweep(self) -> None:
         self.recovery.sweep([self.subscription])
+
+    def read_all(self) -> None:
+        """A sweep finds what there is, while what was pushed is still on its way."""
+        self.sweep()
+        for _ in range(20):
+            self.send_reads()
+            self.answer()
+        self.recovery.recheck()
+        for _ in range(20):
+            self.send_reads()
+            self.answer()
 
     def save(self) -> None:
         self.snapshot = self.server.copy()
 
-    def rollback(self) -> None:
-        """An older snapshot comes back: every connection is lost, and the server is another one."""
+    def rollback(self, *, lingers: bool = False) -> None:
+        """An older snapshot comes back, on another server. Its connections are lost, see `restart()`."""
         now_ms = self.server.now_ms
         self.server = self.snapshot.copy()
         self.server.now_ms = now_ms
-        self.restart()
+        self.restart(lingers=lingers)
 
     def reset(self) -> None:
         """FLUSHALL."""
@@ -276,7 +298,7 @@ ACTIONS = st.lists(
         + [
             "publish_reference", "answer_second", "lose", "duplicate", "disconnect", "reconnect",
             "restart", "fail", "sweep", "recheck", "save", "rollback", "reset", "expire",
-            "turn_clock_back", "release",
+            "turn_clock_back", "release", "restart_lingering", "rollback_lingering", "read_all", "refuse",
         ]
     ),
     max_size=60,
@@ -285,6 +307,17 @@ ACTIONS = st.lists(
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(history=st.integers(0, 6), earlier=st.integers(0, 3), actions=ACTIONS)
+# Late pushes of a stream that is gone link to what is left of it.
+@example(history=1, earlier=0, actions=["publish", "publish", "reset", "publish", "read_all", "reset"])
+@example(
+    history=6, earlier=2, actions=["save", "publish", "read_all", "rollback_lingering", "read_all", "receive"]
+)
+# Pushes come late, and then it turns out that the stream can't be read any more.
+@example(
+    history=6,
+    earlier=0,
+    actions=["publish", "publish", "publish", "read_all", "receive", "send_reads", "refuse"],
+)
 def test_no_interleaving_loses_an_event_without_a_gap(history: int, earlier: int, actions: list[str]) -> None:
     world = World(history, earlier)
     for action in actions:
@@ -295,6 +328,10 @@ def test_no_interleaving_loses_an_event_without_a_gap(history: int, earlier: int
                 world.answer(1)
             case "recheck":
                 world.recovery.recheck()
+            case "restart_lingering":
+                world.restart(lingers=True)
+            case "rollback_lingering":
+                world.rollback(lingers=True)
             case "release":
                 world.subscription.chain.release()
             case _:

@@ -39,12 +39,10 @@ class Chain:
         self._born_ms: int | None = None
         # The server under which we last knew that nothing was missing, if another one took its place since.
         self._doubt: bytes | None = None
-        # The last delivered mark of a stream that is gone: pushes of it may still be on their way.
+        # The last delivered mark of a stream that is gone, whose pushes may still be on their way.
         self._floor = NOTHING
         self._held: list[Push] | None = None
-        self._covered = 0
-        self.held_bytes = 0
-        self.round = 0
+        self._covered = self.held_bytes = self.round = 0
 
     @property
     def syncing(self) -> bool:
@@ -69,8 +67,7 @@ class Chain:
         """
         self._base = self.position
         self.tip = SYNCING
-        if self._doubt is None:
-            self._doubt = doubt
+        self._doubt = doubt if self._doubt is None else self._doubt
         self.round += 1
         self.release()
 
@@ -79,13 +76,13 @@ class Chain:
         if self.tip is FRESH:
             # Without a position it is the beginning. Without a history nothing could be read, and what was
             # published before the SUBSCRIBE came through is not owed. But it can be of a stream that is gone.
-            begins = self._base is None or (
-                (push.previous == self._base or kept.history == 0)
-                and (self._base != NOTHING or is_newer(push.mark, self._floor))
-            )
-            if begins and push.data is not None:
+            is_new = is_newer(push.mark, self._floor)
+            begins = self._base is None or push.previous == self._base or kept.history == 0
+            if is_new and begins and push.data is not None:
                 return True
             if self._base is None:
+                if not is_new:
+                    return False
                 # By reference: everything from its predecessor on.
                 self._base = push.previous
         elif push.mark == self.tip:
@@ -96,14 +93,13 @@ class Chain:
         return False
 
     def cover(self) -> None:
-        """A read is sent now: what was pushed until now, it will find."""
+        """A read is sent now: it will find what was pushed until now."""
         self._covered = len(self._held or ())
 
     def release(self) -> None:
         """Forget what is held; it is read from the stream instead."""
         self._held = None
-        self.held_bytes = 0
-        self._covered = 0
+        self.held_bytes = self._covered = 0
 
     def looked(self, last_id: bytes | None, now_ms: int, resume_ttl_ms: int) -> list[Output] | None:
         """The channel's last id, read while subscribed: return what to deliver, None to read the entries."""
@@ -134,12 +130,10 @@ class Chain:
         base = self._base or NOTHING
         reason = self._find_reason(base, found, kept)
         entries = [entry for entry in found.entries if b"g" + entry.id != base]
-        if base == NOTHING and self._floor != NOTHING:
+        if base == NOTHING and entries and not is_newer(b"g" + entries[0].id, self._floor):
             # The stream was gone; what is back of it now was delivered long ago.
-            new = [entry for entry in entries if is_newer(b"g" + entry.id, self._floor)]
-            if len(new) < len(entries):
-                entries = new
-                reason = reason or "rollback"
+            entries = [entry for entry in entries if is_newer(b"g" + entry.id, self._floor)]
+            reason = reason or "rollback"
         if reason is None and not found.more and self._has_lost_pushed(entries, base):
             reason = "trimmed"
         output: list[Output] = []
@@ -163,11 +157,13 @@ class Chain:
     def give_up(self) -> list[Output]:
         """What was missed can't be known: report it, and go on with what is pushed."""
         output: list[Output] = [self._gap("disconnected")]
-        self._doubt = None
-        self._base = None
+        base = self._base or NOTHING
+        if base != NOTHING and is_newer(base, self._floor):
+            self._floor = base
+        self._doubt = self._base = None
         self.tip = FRESH
         for push in self._held or ():
-            if push.data is not None:
+            if push.data is not None and is_newer(push.mark, self._floor):
                 if self.tip is not FRESH and push.previous != self.tip:
                     output.append((None, Gap(self.channel, id_of(self.tip), "disconnected")))
                 output.append((push.data, push.mark))
@@ -214,9 +210,8 @@ class Chain:
     def _has_lost_pushed(self, entries: list[Entry], base: bytes) -> bool:
         """Whether something was pushed before the read that the stream has no more: it was deleted since."""
         marks = {b"g" + entry.id for entry in entries}
-        known = self._floor if base == NOTHING else base
         held = (self._held or [])[: self._covered]
-        return any(push.mark not in marks and is_newer(push.mark, known) for push in held)
+        return any(push.mark not in marks and self._is_new(push.mark, base) for push in held)
 
     def _take_trimmed(self, output: list[Output], entries: list[Entry], base: bytes) -> None:
         """After a Gap: deliver what is held and no longer kept, up to the first entry that was read."""
@@ -230,7 +225,7 @@ class Chain:
             if shared is None and first is not None and is_newer(push.mark, first):
                 continue  # of an older stream, or deleted; the Gap tells of it
             # What is not newer may be an old one, delivered long ago; the Gap tells of it if it is not.
-            if push.data is not None and is_newer(push.mark, self._base or NOTHING):
+            if push.data is not None and self._is_new(push.mark, self._base or NOTHING):
                 if self._base is not base and push.previous != self._base:
                     output.append(self._gap("trimmed"))
                 output.append((push.data, push.mark))
@@ -261,14 +256,13 @@ class Chain:
         # Pushes come in the order of publishing: what came before one that was read is older.
         done = max((index + 1 for index, push in enumerate(held) if push.mark in seen), default=0)
         for index, push in enumerate(held[done:], done):
-            # After nothing, also of a stream that is gone by now: its pushes can come late.
-            known = self._floor if base == NOTHING else base
-            linked = push.previous == base and (base != NOTHING or is_newer(push.mark, known))
+            # It can be of a stream that is gone by now: its pushes come late, and can link to what is left.
+            linked = push.previous == base and is_newer(push.mark, self._floor)
             if not linked or push.data is None:
                 if index >= self._covered or not proven:
                     break
                 done = index + 1
-                if not is_newer(push.mark, known):
+                if not self._is_new(push.mark, base):
                     continue  # an old one
                 # It was there when we read, and the stream has it no more.
                 output.append((None, Gap(self.channel, id_of(base), "trimmed")))
@@ -285,8 +279,14 @@ class Chain:
             self.held_bytes = sum(len(push.data or b"") for push in rest)
             self._covered = 0
         else:
-            self.tip = base
+            # Late pushes of a stream that is gone can link to `base`: they must not pass for the next ones.
+            is_past = self._floor == NOTHING or (base != NOTHING and is_newer(base, self._floor))
+            self.tip = base if is_past else FRESH
             self.release()
+
+    def _is_new(self, mark: bytes, base: bytes) -> bool:
+        """Whether an entry is later than `base`, and than what was delivered of streams that are gone."""
+        return is_newer(mark, base) and is_newer(mark, self._floor)
 
     def _gap(self, reason: GapReason) -> Output:
         return None, Gap(self.channel, id_of(self._base), reason)
