@@ -45,7 +45,7 @@ class Server:
         self.top = key
         entry_id = b"%d-%d" % key
         previous = NOTHING if self.last is None else b"g" + self.last
-        self.entries.append(Entry(entry_id, data, self.name))
+        self.entries.append(Entry(entry_id, data, self.name, previous))
         del self.entries[: max(0, len(self.entries) - self.history)]
         self.last = entry_id
         return Push(b"g" + entry_id, previous, data)

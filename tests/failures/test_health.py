@@ -312,3 +312,56 @@ async def test_the_memory_backend_tells_the_same() -> None:
     assert backend.health().lost_events == sum(gap.lost or 0 for gap in found) == 15
     assert backend.health().whole
     await backend.on_shutdown()
+
+
+async def test_an_on_gap_that_raises_a_cancellation_ends_nothing(client: Any) -> None:
+    def on_gap(gap: Gap) -> None:
+        raise asyncio.CancelledError(gap.channel)
+
+    backend = RedisChannelsPubSubBackend(redis=client, on_gap=on_gap)
+    await backend.subscribe(["a", "b"])
+    push_link(backend).renew("for the test")
+    async with aclosing(backend.events()) as events:
+        assert len(await take(events, 2)) == 2
+    assert (backend.health().subscriber.reconnects, backend.health().events) == (1, 0)
+    await backend.on_shutdown()
+
+
+async def test_health_is_right_inside_on_gap(client: Any) -> None:
+    seen: list[int] = []
+    backend = RedisChannelsPubSubBackend(redis=client, on_gap=lambda _: seen.append(backend.health().events))
+    await backend.subscribe(["a", "b"])
+    push_link(backend).renew("for the test")
+    await until(lambda: len(seen) == 2, "the gaps")
+    assert seen == [0, 0]
+    await backend.on_shutdown()
+
+
+async def test_another_loop_that_ended_leaves_the_living_one(client: Any) -> None:
+    backend = RedisChannelsPubSubBackend(redis=client)
+    await backend.subscribe(["room"])
+
+    async def elsewhere() -> None:
+        await backend.publish(b"1", ["other"])
+        await backend.on_shutdown()
+
+    await asyncio.to_thread(asyncio.run, elsewhere())
+    assert (await asyncio.to_thread(backend.health)).channels_confirmed == 1
+    await backend.on_shutdown()
+
+
+async def test_many_slow_consumers_at_a_shutdown_are_few_lines(
+    client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = RedisChannelsPubSubBackend(redis=client, max_backlog=1)
+    await backend.subscribe(["room"])
+    consumers = [backend.events() for _ in range(200)]
+    waiting = [asyncio.ensure_future(anext(events)) for events in consumers]
+    await asyncio.sleep(0)
+    await publish(backend, 1, 2, 3)
+    await asyncio.gather(*waiting)
+    await backend.on_shutdown()
+    for events in consumers:
+        assert [item async for item in events]
+    assert backend.health() == Health()
+    assert len([record for record in caplog.records if "gaps" in record.getMessage()]) < 20

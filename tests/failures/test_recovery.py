@@ -395,3 +395,53 @@ async def test_without_info_each_reconnect_counts_as_a_restart(server: Server, s
         await backend.on_shutdown()
         await client.aclose()
         server.command("ACL", "DELUSER", "u")
+
+
+@pytest.mark.parametrize("keeps", [{"history": 10}, {"stream_ttl": 100}])
+async def test_a_publisher_that_keeps_less_than_the_consumer_says(
+    server: Server, client: Any, keeps: dict[str, int]
+) -> None:
+    """The first events of a channel fall into an outage, and are trimmed or expired before it ends."""
+    publisher = RedisChannelsStreamBackend(
+        **{"history": 1000, "cap_streams_approximate": False} | keeps,
+        redis=client,  # type: ignore[arg-type]
+    )
+    async with behind_proxy("streams", server) as (backend, proxy):
+        await backend.subscribe(["room"])
+        await cut(backend, proxy)
+        await publish(publisher, *range(20))
+        if "stream_ttl" in keeps:
+            key = publisher._make_key("room")
+            await until(lambda: not server.command("EXISTS", key), "the stream to be gone")
+        await publish(publisher, 20)
+        proxy.refusing = False
+        async with aclosing(backend.events()) as events:
+            gap = (await take(events, 1))[0]
+            assert isinstance(gap, Gap)
+            assert gap.reason == "trimmed"
+            assert numbers(await take(events, 1)) == [11 if "history" in keeps else 20]
+    await publisher.on_shutdown()
+
+
+async def test_a_stream_without_end_outlives_its_last_id_and_comes_once(server: Server, client: Any) -> None:
+    """The key with the last id is gone, as after `resume_ttl`, when the next event is missed."""
+    publisher = RedisChannelsStreamBackend(1000, redis=client, stream_ttl=None)
+    async with behind_proxy("streams", server, resume_ttl=100) as (backend, proxy):
+        await backend.subscribe(["room"])
+        await publish(publisher, *range(5))
+        async with aclosing(backend.events()) as events:
+            assert numbers(await take(events, 5)) == list(range(5))
+            last = publisher._keys.last(publisher._make_key("room"))
+            assert int(server.command("PTTL", last)) > 24 * 3600 * 1000
+            await cut(backend, proxy)
+            server.command("DEL", last)
+            await asyncio.sleep(0.2)
+            proxy.refusing = False
+            await whole(backend)
+            await cut(backend, proxy)
+            await publish(publisher, 5)
+            proxy.refusing = False
+            assert numbers(await take(events, 1)) == [5]
+            await publish(publisher, 6)
+            assert numbers(await take(events, 1)) == [6]
+    await publisher.on_shutdown()

@@ -151,6 +151,7 @@ async def test_an_empty_server_is_a_gap() -> None:
 async def test_a_reader_that_resumes_is_told_of_a_restart() -> None:
     with Server(server_binary(), "--save", "") as server:
         async with publisher_on(server) as publisher:
+            declared = RedisChannelsStreamBackend(1000, redis=publisher._redis, durable=True)
             await publish(publisher, 0, 1)
             last = (await publisher.read("room"))[-1]
             assert isinstance(last, Event)
@@ -178,6 +179,12 @@ async def test_a_reader_that_resumes_is_told_of_a_restart() -> None:
             found = await publisher.read("room", after=first.id)
             assert [item == gap or numbers([item]) for item in found] == [[1], True, [3]]
             assert numbers(await publisher.read("room", after=first.id, limit=1)) == [1]
+            # Also without an id to begin with.
+            assert await publisher.read("room") == [first, *found]
+            assert await publisher.read("room", limit=2) == [first, found[0]]
+            assert numbers(await declared.read("room")) == [0, 1, 3]
+            assert len(await declared.read("room")) == 3
+            await declared.on_shutdown()
 
 
 async def test_a_reader_that_resumes_after_a_quiet_channel_has_expired() -> None:

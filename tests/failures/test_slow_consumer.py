@@ -275,3 +275,25 @@ async def test_a_read_fetches_many_events_and_the_queue_stays_bounded(server: Se
             assert len(backlog(backend).items) <= 1000
     assert command_calls(server)["xrange"] - before <= 8000 / 250 + 1
     await backend.on_shutdown()
+
+
+async def test_a_channel_that_is_behind_does_not_wait_for_the_others_to_be_quiet(client: Any) -> None:
+    backend = RedisChannelsStreamBackend(1000, redis=client, max_backlog=20)
+    await backend.subscribe(["behind", "busy"])
+    await publish(backend, *range(100), channel="behind")
+    await publish(backend, 0, channel="busy")
+    got: list[int] = []
+    async with aclosing(backend.events()) as events:
+        async with asyncio.timeout(10):
+            while len(got) < 100:
+                event = await anext(events)
+                assert isinstance(event, Event)
+                if event.channel == "behind":
+                    got.append(int(event.data))
+                else:
+                    # A job whose handler publishes the next ones, so that the queue is never empty.
+                    await publish(
+                        backend, 1, 1, channel="busy"
+                    ) if backend.health().queue_events < 5 else None
+    assert got == list(range(100))
+    await backend.on_shutdown()

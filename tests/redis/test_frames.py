@@ -62,7 +62,7 @@ async def test_entries_carry_the_id_of_their_publish(raw_client: Any) -> None:
     for backend in (first, second, first):
         await backend.publish(b"1", ["room", "other"])
     entries = [fields for _, fields in await raw_client.xrange(first._make_key("room"))]
-    assert [list(fields) for fields in entries] == [[b"data", b"channel", b"by", b"server"]] * 3
+    assert [list(fields) for fields in entries] == [[b"data", b"channel", b"by", b"server", b"previous"]] * 3
     assert entries == [
         fields | {b"channel": b"room"} for _, fields in await raw_client.xrange(first._make_key("other"))
     ]

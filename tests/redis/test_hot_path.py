@@ -56,14 +56,22 @@ def count_writes(backend: Any) -> CountingTransport:
             ["a"],
             {
                 "pubsub": {"publish": 1},
-                "streams": {"evalsha": 1, "xadd": 1, "pexpire": 1, "set": 1, "publish": 1},
+                "streams": {"evalsha": 1, "xadd": 1, "pexpire": 1, "get": 1, "set": 1, "publish": 1},
             },
         ),
         (
             ["a", "b", "c"],
             {
                 "pubsub": {"evalsha": 1, "publish": 3},
-                "streams": {"evalsha": 1, "type": 6, "xadd": 3, "pexpire": 3, "set": 3, "publish": 3},
+                "streams": {
+                    "evalsha": 1,
+                    "type": 6,
+                    "xadd": 3,
+                    "pexpire": 3,
+                    "get": 3,
+                    "set": 3,
+                    "publish": 3,
+                },
             },
         ),
     ],

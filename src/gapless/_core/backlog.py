@@ -1,6 +1,6 @@
 """Events that wait for one consumer, bounded by count and by bytes.
 
-What exceeds the bounds is refused, and takes its place later: once the consumer has taken all that waits,
+What exceeds the bounds is refused, and takes its place later: once the consumer has taken half of what waits,
 what was refused is read from the history, channel by channel, and what can't be read is a Gap that counts it.
 Where there is no history, all of it is.
 """
@@ -15,21 +15,21 @@ from gapless._core.refused import Part, Refused, Span, as_gap, is_hole, is_ours,
 from gapless._core.subscription import Subscription
 
 # One read fetches so many entries and bytes; so many are made at once.
-SPAN_EVENTS = 256
+SPAN_EVENTS = 1024
 SPAN_BYTES = 1024 * 1024
 MAX_READS = 4
 
-# So many spans and gaps are remembered, and one more for each channel: less than 2 MB. Beyond it, the oldest
+# So many spans and gaps are remembered, and one more for each channel: some 20 MB. Beyond it, the oldest
 # events of a channel are counted and not read.
-MAX_HOLES = 10_000
+MAX_HOLES = 100_000
 
 
 class Backlog:
     """A queue that refuses what would exceed its bounds, and gives it back from the history.
 
     Each channel keeps its order. Once an event of a channel was refused, all of its later ones are, until the
-    consumer has taken what waits; while it reads its last span, they wait again. An event larger than the
-    bound is taken if it is alone.
+    consumer has taken half of what waits; while it reads its last span, they wait again. An event larger than
+    the bound is taken if it is alone.
 
     Args:
         refillable: Whether there is a history to read from.
@@ -70,6 +70,13 @@ class Backlog:
         """Whether anything was refused that has not taken its place."""
         return bool(self._refused)
 
+    @property
+    def may_catch_up(self) -> bool:
+        """Whether something was refused, and half of the queue is free for it."""
+        return bool(self._due) and (
+            2 * len(self.items) <= self._max_events and 2 * self.size_bytes <= self._max_bytes
+        )
+
     def put(self, items: list[Item], size_bytes: int) -> None:
         """Append items, whose payloads have `size_bytes` in all."""
         if (
@@ -87,7 +94,7 @@ class Backlog:
                 self._put_one(item)
 
     def take_spans(self) -> list[Span]:
-        """All that waits was taken: return what to read now. `refilled()` must follow for each.
+        """Return what to read now, as far as there is room. `refilled()` must follow for each.
 
         What takes no read is in `items` now.
         """
@@ -100,6 +107,9 @@ class Backlog:
                 continue
             span = self._advance(subscription, refused)
             if span is not None:
+                if not self._has_room(span.count, span.size_bytes):
+                    self._due.appendleft(subscription)
+                    break
                 refused.parts.popleft()
                 refused.reading = span
                 self._holes -= 1
@@ -156,12 +166,17 @@ class Backlog:
             self._coming -= span.count
             self._coming_bytes -= span.size_bytes
 
+    def _has_room(self, count: int, size_bytes: int) -> bool:
+        waiting = len(self.items) + self._parked + self._coming
+        return not waiting or (
+            waiting + count <= self._max_events
+            and self.size_bytes + self._coming_bytes + size_bytes <= self._max_bytes
+        )
+
     def _put_one(self, item: Item) -> None:
         subscription, data, _ = item
         size = len(data) if data is not None else 0
-        waiting = len(self.items) + self._parked + self._coming
-        waiting_bytes = self.size_bytes + self._coming_bytes
-        fits = not waiting or (waiting < self._max_events and waiting_bytes + size <= self._max_bytes)
+        fits = self._has_room(1, size)
         refused = self._refused.get(subscription)
         if refused is None:
             if fits:

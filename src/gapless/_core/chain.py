@@ -109,7 +109,7 @@ class Chain:
             # Nothing was published for so long that the last id has expired, or it was deleted.
             if id_key(self._base[1:].decode())[0] + resume_ttl_ms > now_ms:
                 return None
-            self._base = NOTHING
+            self._floor, self._base = self._base, NOTHING
             self._born_ms = now_ms
         elif self._base != (NOTHING if last_id is None else b"g" + last_id):
             return None
@@ -132,8 +132,9 @@ class Chain:
         entries = [entry for entry in found.entries if b"g" + entry.id != base]
         if base == NOTHING and entries and not is_newer(b"g" + entries[0].id, self._floor):
             # The stream was gone; what is back of it now was delivered long ago.
+            kept_floor = any(b"g" + entry.id == self._floor for entry in entries)
             entries = [entry for entry in entries if is_newer(b"g" + entry.id, self._floor)]
-            reason = reason or "rollback"
+            reason = None if kept_floor else reason or "rollback"
         if reason is None and not found.more and self._has_lost_pushed(entries, base):
             reason = "trimmed"
         output: list[Output] = []
@@ -198,13 +199,12 @@ class Chain:
         """There was no entry: is the stream whole? It is while nothing can have been trimmed or expired."""
         if not found.entries:
             return None if found.last is None else "trimmed"
-        first = found.entries[0].id
-        whole = found.length < kept.history and not any(
-            push.mark == b"g" + first and push.previous != NOTHING for push in self._held or ()
-        )
+        first = found.entries[0]
+        # The length tells where the key with the last id was lost, by which an entry knows the one before it.
+        whole = first.previous == NOTHING and found.length < kept.history
         if whole and kept.ttl_ms is not None:
             born_ms = self._born_ms
-            whole = born_ms is not None and 0 <= id_key(first.decode())[0] - born_ms < kept.ttl_ms
+            whole = born_ms is not None and 0 <= id_key(first.id.decode())[0] - born_ms < kept.ttl_ms
         return None if whole else "trimmed"
 
     def _has_lost_pushed(self, entries: list[Entry], base: bytes) -> bool:

@@ -25,11 +25,16 @@ class Push(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An entry of the stream. `server`: which server appended it, None if it does not say."""
+    """An entry of the stream.
+
+    server: Which server appended it; previous: the mark of the channel's last entry then, which outlives the
+    entry. None if it does not say.
+    """
 
     id: bytes
     data: bytes
     server: bytes | None
+    previous: bytes | None = None
 
 
 class Entries(NamedTuple):

@@ -10,7 +10,7 @@ from gapless._core.subscription import Subscription
 
 # One MGET of so many last ids; one XRANGE of so many entries.
 LOOK_CHANNELS = 256
-PAGE_ENTRIES = 256
+PAGE_ENTRIES = 1024
 
 Purpose = Literal["sync", "sweep"]
 

@@ -114,7 +114,9 @@ class Recovery:
     def sweep(self, subscriptions: Iterable[Subscription]) -> None:
         """Compare every channel's last id with what was pushed; does nothing while a sweep goes on."""
         if not self._checking:
-            self._checking = self._checked_all = True
+            self._checking = True
+            subscriptions = list(subscriptions)
+            self._checked_all = all(s.live and not s.chain.syncing for s in subscriptions)
             self._suspects.clear()
             self._to_sweep = [s for s in subscriptions if s.live and not s.chain.syncing]
             self._finish_sweep()

@@ -68,7 +68,12 @@ def server_of(fields: list[bytes]) -> bytes | None:
 
     The publisher says it, whose connection knows whom it leads to.
     """
-    return fields[7] or None if len(fields) == 8 and fields[6] == b"server" else None
+    return fields[7] or None if len(fields) > 7 and fields[6] == b"server" else None
+
+
+def previous_of(fields: list[bytes]) -> bytes | None:
+    """Return the mark of the entry before this one, from its fields; None if it does not say."""
+    return b"g" + fields[9] if len(fields) > 9 and fields[8] == b"previous" else None
 
 
 def _fields(info: Any) -> dict[str, str]:

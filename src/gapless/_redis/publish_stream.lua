@@ -13,7 +13,7 @@
 --
 -- Pushes "g<id> g<previous id> <payload>" ("g-" if there is no previous id) on a channel named like the stream.
 -- A payload that is too long to be pushed is left out, and the letter is r: "g<id> r<previous id> ".
--- A key of the wrong type is found before anything is written, or what was written is taken back. What the
+-- A key of the wrong type is found before anything is written. What the
 -- ACL forbids is found only when it is tried: earlier channels have got the event then.
 
 if #KEYS > 2 then
@@ -33,19 +33,19 @@ end
 
 for i = 1, #KEYS, 2 do
   local stream = KEYS[i]
+  local previous = redis.pcall('GET', KEYS[i + 1]) or '-'
+  if type(previous) == 'table' then
+    return previous
+  end
   local id = redis.call('XADD', stream, 'MAXLEN', ARGV[2], ARGV[3], '*',
     'data', ARGV[1], 'channel', ARGV[8 + (i + 1) / 2],
-    'by', ARGV[7], 'server', ARGV[8])
+    'by', ARGV[7], 'server', ARGV[8], 'previous', previous)
   if ARGV[4] == '' then
     redis.call('PERSIST', stream)
   else
     redis.call('PEXPIRE', stream, ARGV[4])
   end
-  local previous = redis.pcall('SET', KEYS[i + 1], id, 'PX', ARGV[5], 'GET') or '-'
-  if type(previous) == 'table' then
-    redis.call('XDEL', stream, id)
-    return previous
-  end
+  redis.call('SET', KEYS[i + 1], id, 'PX', ARGV[5])
   redis.call('PUBLISH', stream, 'g' .. id .. link .. previous .. ' ' .. pushed)
 end
 return 1

@@ -17,6 +17,7 @@ from gapless._core.event import Gap
 from gapless._core.item import Item
 from gapless._core.subscription import Subscription
 from gapless._core.subscriptions import Subscriptions
+from gapless._core.throttle import Throttle
 from gapless._redis import errors
 from gapless._redis.client import ConnectionSource
 from gapless._redis.errors import ReplyError
@@ -45,8 +46,10 @@ class PushLink:
         self.link = Link(source, self, timing)
         self._deliver = deliver
         self._note = note
+        self._gaps: list[Gap] = []
         self._wire: Wire | None = None
         self._ping_sent = False
+        self._refusals = Throttle()
         self._retry: asyncio.TimerHandle | None = None
 
     def send_commands(self) -> None:
@@ -82,6 +85,9 @@ class PushLink:
             # Also before an error in the same chunk: what was received counts as delivered.
             if items:
                 self._deliver(items, size_bytes)
+            if self._gaps:
+                gaps, self._gaps = self._gaps, []
+                self._note(gaps)
 
     def up(self) -> None:
         pass
@@ -132,7 +138,12 @@ class PushLink:
             self._retry_later()
             return
         subscription, finished = self.subscriptions.refuse(error)
-        if subscription is not None and subscription.refused and self._retry_later():
+        if (
+            subscription is not None
+            and subscription.refused
+            and self._retry_later()
+            and self._refusals.picks()
+        ):
             logger.error("channel %r is not subscribed, trying on: %s", subscription.channel, error)
         if finished:
             self.link.wake()
@@ -155,4 +166,4 @@ class PushLink:
         """A channel is back after a lost connection: what was published meanwhile is unknown."""
         gap = Gap(subscription.channel, None, "disconnected")
         items.append((subscription, None, gap))
-        self._note([gap])
+        self._gaps.append(gap)

@@ -23,7 +23,7 @@ from gapless._core.throttle import Throttle
 from gapless._redis import errors, scripts
 from gapless._redis.commands import Command, CommandLink, ConnectionLost
 from gapless._redis.errors import ReplyError
-from gapless._redis.identity import server_of
+from gapless._redis.identity import previous_of, server_of
 from gapless._redis.keys import Keys
 from gapless.errors import BackendError
 
@@ -258,7 +258,11 @@ def _entries(reply: Any, server: bytes | None) -> Entries:
     """Parse the reply of read_stream.lua; entries that are not ours are left out."""
     entries, oldest, last, more, length = reply
     return Entries(
-        [Entry(entry_id, fields[1], server_of(fields)) for entry_id, fields in entries if _is_ours(fields)],
+        [
+            Entry(entry_id, fields[1], server_of(fields), previous_of(fields))
+            for entry_id, fields in entries
+            if _is_ours(fields)
+        ],
         oldest[0][0] if oldest else None,
         last,
         bool(more),

@@ -40,11 +40,11 @@ class Inbox:
     async def ready(self) -> bool:
         """Wait until there is something to take; False once the inbox is closed and empty."""
         backlog = self.backlog
-        while not backlog.items:
-            if backlog.behind:
+        while True:
+            if backlog.may_catch_up or (self.closed and backlog.behind):
                 self._catch_up()
-                if backlog.items:
-                    break
+            if backlog.items:
+                return True
             if self.closed:
                 return False
             self._waiter = asyncio.get_running_loop().create_future()
@@ -52,7 +52,6 @@ class Inbox:
                 await self._waiter
             finally:
                 self._waiter = None
-        return True
 
     def _catch_up(self) -> None:
         if self.closed:

@@ -38,6 +38,7 @@ class GapLog:
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
         self._failures = Throttle()
+        self._late = Throttle()
 
     def note(self, gaps: Sequence[Gap]) -> None:
         """Gaps were found."""
@@ -50,15 +51,17 @@ class GapLog:
             if self._on_gap is not None:
                 try:
                     self._on_gap(gap)
-                except Exception:
-                    # It must not end the stream of events.
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException:
+                    # Nor may it end the stream of events with the CancelledError of some future of its own.
                     if self._failures.picks():
                         logger.exception("on_gap failed, %d times so far", self._failures.count)
-        if self._timer is None:
+        if self._timer is None and (not self._stopped or self._late.picks()):
             self._log()
 
     def stop(self) -> None:
-        """Log what is not logged yet, and from now on at once."""
+        """Log what is not logged yet. What consumers find while they end is logged ever more rarely."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()

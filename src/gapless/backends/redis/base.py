@@ -151,7 +151,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         current = self._loops.pop(get_running_loop(), None)
         if current is not None:
             if self._current is current:
-                self._current = None
+                self._current = next(iter(self._loops.values()), None)
             await current.stop()
 
     async def subscribe(self, channels: Iterable[str]) -> None:
@@ -286,7 +286,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         current = self._loops.get(loop)
         if current is None:
             for closed in [other for other in list(self._loops) if other.is_closed()]:
-                del self._loops[closed]
+                self._loops.pop(closed, None)
             current = self._loops[loop] = InLoop(self._settings)
         self._current = current
         return current

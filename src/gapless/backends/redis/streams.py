@@ -37,8 +37,8 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
     """Redis channels backend, streams.
 
     Every event is appended to the stream ``{key_prefix}_{channel}`` (entry fields ``data``, ``channel``,
-    ``by``, the unique id of the publish, and ``server``, who appended it) and pushed to subscribers in one
-    atomic script.
+    ``by``, the unique id of the publish, ``server``, who appended it, and ``previous``, the id before it)
+    and pushed to subscribers in one atomic script.
 
     Args:
         history: Amount of messages to keep, at least 0. This will set a MAXLEN to the streams. 0 keeps
@@ -54,7 +54,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         key_prefix: Stands before the name of every key and push channel, joined by ``_``.
         resume_ttl: TTL of the key that remembers the id of a channel's last event, in milliseconds or
             as a timedelta, 1 ms to 100 years. It outlives the stream, so that a reader which comes back can
-            be told whether it has missed anything.
+            be told whether it has missed anything: a shorter time than `stream_ttl` is made as long.
         sweep_interval: Seconds, within 20 %, between two comparisons of what was published with what was
             pushed. It finds pushes that don't arrive although the connection is up.
         durable: Whether a restart of the server, or the server that takes over from it, is known to have
@@ -100,7 +100,9 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         # MAXLEN ~ 0 would keep the entries of a whole node.
         operator = "~" if cap_streams_approximate and history else "="
         ttl = None if stream_ttl is None else arguments.parse_ttl_ms("stream_ttl", stream_ttl)
-        resume_ttl_ms = arguments.parse_ttl_ms("resume_ttl", resume_ttl)
+        # It has to outlive the stream.
+        stream_ms = arguments.MAX_TTL_MS if ttl is None else ttl
+        resume_ttl_ms = max(arguments.parse_ttl_ms("resume_ttl", resume_ttl), stream_ms)
         arguments.check_seconds(sweep_interval=sweep_interval)
         if durable is not None and not isinstance(durable, bool):
             raise ConfigurationError(f"durable: expected True, False or None, got {durable!r}")
@@ -172,26 +174,30 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         if after is None:
             if limit == 0:
                 return []
+            since = None
             count = () if limit is None else ("COUNT", limit)
-            return [*_events(channel, await self._request("XRANGE", stream, "-", "+", *count))]
-        after, since = split_cursor(after)
-        session = self._enter().session
-        # One more than asked for: the event `after` itself, which shows that nothing is missing.
-        entries, oldest, last_id, more, _ = await session.read(
-            READ, [stream, self._keys.last(stream)], after, "" if limit is None else limit + 1, ""
-        )
-        found = resume(
-            channel,
-            after=after,
-            entries=_events(channel, entries),
-            oldest_id=oldest[0][0].decode() if oldest else None,
-            last_id=last_id.decode() if last_id else None,
-        )
-        if limit is not None and len(found) > limit:
-            more = True
-            found = found[: limit + isinstance(found[0], Gap)]
+            entries = await self._request("XRANGE", stream, "-", "+", *count)
+            found: list[Event | Gap] = [*_events(channel, entries)]
+            more = len(entries) == limit
+        else:
+            after, since = split_cursor(after)
+            # One more than asked for: the event `after` itself, which shows that nothing is missing.
+            entries, oldest, last_id, more, _ = await self._enter().session.read(
+                READ, [stream, self._keys.last(stream)], after, "" if limit is None else limit + 1, ""
+            )
+            found = resume(
+                channel,
+                after=after,
+                entries=_events(channel, entries),
+                oldest_id=oldest[0][0].decode() if oldest else None,
+                last_id=last_id.decode() if last_id else None,
+            )
+            if limit is not None and len(found) > limit:
+                more = True
+                found = found[: limit + isinstance(found[0], Gap)]
         if self._durable:
             return found
+        session = self._enter().session
         name = session.known_as
         return with_restarts(
             found,
