@@ -77,7 +77,7 @@ async def test_killed_connections_cost_no_event(server: Server, client: Any, whi
             if number % 10 == 5:
                 # Subscribed again: before, the server does not count it among those of Pub/Sub.
                 kills = number // 10
-                await until(lambda: killed.generation > kills, "the reconnect")  # noqa: B023
+                await until(lambda: killed.generation > kills, "the reconnect")
                 await whole(backend)
                 server.command("CLIENT", "KILL", "TYPE", which, "SKIPME", "yes")
             await publish(backend, number)
