@@ -13,7 +13,7 @@ import pytest
 
 import gapless
 from gapless import RedisChannelsStreamBackend
-from tests.conftest import MakeBackend
+from tests.conftest import MakeBackend, backend_class
 from tests.support.servers import Server
 from tests.support.waiting import take, until
 
@@ -235,3 +235,29 @@ async def test_idle_channels_cost_nothing(server: Server, streams: RedisChannels
         assert sum((command_calls(server) - before).values()) <= 1  # the INFO itself
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
+
+
+async def test_thousands_of_subscribe_calls_at_once(server: Server, kind: str, client: Any) -> None:
+    backend = backend_class(kind)(**({"history": 1} if kind == "streams" else {}), redis=client)
+    await backend.subscribe(["first"])
+    before = command_calls(server)
+    conditions = 0
+    push_link = backend._enter().session.pushes.link
+    wait = type(push_link).wait
+
+    async def counting(link: Any, condition: Any, *arguments: Any) -> None:
+        def counted() -> bool:
+            nonlocal conditions
+            conditions += 1
+            return bool(condition())
+
+        await wait(link, counted, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(push_link), "wait", counting)
+        await asyncio.gather(*(backend.subscribe([f"room{n}"]) for n in range(2000)))
+    assert backend.health().channels_confirmed == 2001
+    # Each call looks twice, not once for each channel that is confirmed; and a command names many channels.
+    assert conditions < 5 * 2000
+    assert (command_calls(server) - before)["subscribe"] < 50
+    await backend.on_shutdown()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gapless._core.chain import Chain
 from gapless.errors import BackendError
 
 
 class Ticket:
-    """One subscribe call. It is done when each of its channels is live, refused or given up."""
+    """One subscribe call. It is done when each of its channels is live, refused or given up.
 
-    __slots__ = ("error", "new", "pending", "subscriptions")
+    waiter: What the call waits for; the edge knows what that is.
+    """
+
+    __slots__ = ("error", "new", "pending", "subscriptions", "waiter")
 
     def __init__(self) -> None:
+        self.waiter: Any = None
         self.subscriptions: list[Subscription] = []
         # Those that this call was the first to want.
         self.new: list[Subscription] = []

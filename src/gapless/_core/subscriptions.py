@@ -36,11 +36,13 @@ class OutOfStep(Exception):
 
 
 class _Command:
-    __slots__ = ("acknowledged", "subscriptions", "verb")
+    __slots__ = ("acknowledged", "apart", "subscriptions", "verb")
 
-    def __init__(self, verb: Verb, subscriptions: list[Subscription]) -> None:
+    def __init__(self, verb: Verb, subscriptions: list[Subscription], *, apart: bool = False) -> None:
         self.verb = verb
         self.subscriptions = subscriptions
+        # Split off to find the channel that the server refuses: not to be joined again.
+        self.apart = apart
         self.acknowledged = 0
 
 
@@ -155,6 +157,7 @@ class Subscriptions:
         commands: list[tuple[str | bytes, ...]] = []
         while self._outgoing and len(self._expected) < WINDOW:
             command = self._outgoing.popleft()
+            self._join_following(command)
             self._expected.append(command)
             commands.append((command.verb, *(s.wire_name for s in command.subscriptions)))
         return commands
@@ -206,13 +209,13 @@ class Subscriptions:
         still_wanted = [s for s in command.subscriptions if s.wanted]
         if len(still_wanted) > 1:
             middle = len(still_wanted) // 2
-            self._outgoing.appendleft(_Command("SUBSCRIBE", still_wanted[middle:]))
-            self._outgoing.appendleft(_Command("SUBSCRIBE", still_wanted[:middle]))
+            self._outgoing.appendleft(_Command("SUBSCRIBE", still_wanted[middle:], apart=True))
+            self._outgoing.appendleft(_Command("SUBSCRIBE", still_wanted[:middle], apart=True))
             return None, []
         if not still_wanted:
             return None, []
         if len(command.subscriptions) > 1:
-            self._outgoing.appendleft(_Command("SUBSCRIBE", still_wanted))
+            self._outgoing.appendleft(_Command("SUBSCRIBE", still_wanted, apart=True))
             return None, []
         subscription = still_wanted[0]
         finished = _settle(subscription, error)
@@ -238,6 +241,19 @@ class Subscriptions:
             subscription.refused = False
         if self._connected:
             self._queue("SUBSCRIBE", refused)
+
+    def _join_following(self, command: _Command) -> None:
+        """Let one command do what many calls have asked for, if they did one after the other."""
+        size = sum(len(subscription.wire_name) for subscription in command.subscriptions)
+        while self._outgoing and self._outgoing[0].verb == command.verb:
+            if command.apart or self._outgoing[0].apart:
+                break
+            following = self._outgoing[0].subscriptions
+            size += sum(len(subscription.wire_name) for subscription in following)
+            if len(command.subscriptions) + len(following) > BATCH_CHANNELS or size > BATCH_BYTES:
+                break
+            command.subscriptions += following
+            self._outgoing.popleft()
 
     def _queue(self, verb: Verb, subscriptions: list[Subscription]) -> None:
         iterator = iter(subscriptions)

@@ -35,6 +35,8 @@ STABLE_SECONDS = 1.0
 # stay deaf after they are right again. Callers get the refusal at once meanwhile.
 REFUSED_DELAY_SECONDS = 2.0
 
+Announce = Callable[[asyncio.Future[None]], None] | None
+
 
 class Link:
     """One connection of one role, kept alive by a task that `start()` makes and `stop()` ends."""
@@ -45,6 +47,7 @@ class Link:
         self._timing = timing
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
+        self.started = False
         # In the order of the calls, which is the order in which they go on.
         self._waiters: dict[asyncio.Future[None], None] = {}
         self.closed = False
@@ -68,13 +71,10 @@ class Link:
     def start(self) -> None:
         """Start connecting; does nothing if it has started."""
         if self._task is None and not self.closed:
+            self.started = True
             name = f"gapless {self._role.name} link to {self._source.address}"
             self.down_since = self._loop.time()
             self._task = self._loop.create_task(self._supervise(), name=name)
-
-    @property
-    def started(self) -> bool:
-        return self._task is not None
 
     def stop(self) -> asyncio.Task[None] | None:
         """Close, for good. Returns the task to wait for, which closes the socket and ends."""
@@ -89,8 +89,10 @@ class Link:
         """Give the connection up, if there is one, and make a new one."""
         self._give_up(ConnectionError(reason))
 
-    async def wait(self, condition: Callable[[], bool], deadline: float) -> None:
+    async def wait(self, condition: Callable[[], bool], deadline: float, announce: Announce = None) -> None:
         """Wait until `condition` holds; it is looked at whenever the state of the link changes.
+
+        announce: Gets a future; its result lets this call look again, and no other one.
 
         Raises:
             BackendUnavailable: The deadline (loop time) passed, or the link was closed.
@@ -104,6 +106,8 @@ class Link:
                 raise BackendUnavailable("the backend was shut down while the call waited")
             waiter = self._loop.create_future()
             self._waiters[waiter] = None
+            if announce is not None:
+                announce(waiter)
             try:
                 async with asyncio.timeout_at(deadline):
                     await waiter

@@ -15,7 +15,7 @@ import hiredis
 
 from gapless._core.event import Gap
 from gapless._core.item import Item
-from gapless._core.subscription import Subscription
+from gapless._core.subscription import Subscription, Ticket
 from gapless._core.subscriptions import Subscriptions
 from gapless._core.throttle import Throttle
 from gapless._redis import errors
@@ -125,8 +125,7 @@ class PushLink:
             if subscription is not None and subscription.interrupted:
                 subscription.interrupted = False
                 self._resumed(subscription, items)
-            if finished:
-                self.link.wake()
+            _wake(finished)
             self.send_commands()
         else:
             logger.warning("unexpected message on the subscriber link: %.200r", reply)
@@ -145,8 +144,7 @@ class PushLink:
             and self._refusals.picks()
         ):
             logger.error("channel %r is not subscribed, trying on: %s", subscription.channel, error)
-        if finished:
-            self.link.wake()
+        _wake(finished)
         self.send_commands()
 
     def _retry_later(self) -> bool:
@@ -167,3 +165,10 @@ class PushLink:
         gap = Gap(subscription.channel, None, "disconnected")
         items.append((subscription, None, gap))
         self._gaps.append(gap)
+
+
+def _wake(finished: list[Ticket]) -> None:
+    """Let those subscribe calls return that are done, and no others: there can be thousands."""
+    for ticket in finished:
+        if ticket.waiter is not None and not ticket.waiter.done():
+            ticket.waiter.set_result(None)

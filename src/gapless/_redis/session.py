@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gapless._core.entries import Kept
@@ -164,7 +165,7 @@ class Session:
                     # Also when cancelled: another call may want them, too.
                     self.subscriptions.enlist(ticket.new)
                     self.pushes.send_commands()
-                await link.wait(lambda: ticket.done, deadline)
+                await link.wait(lambda: ticket.done, deadline, partial(setattr, ticket, "waiter"))
             except BackendUnavailable as error:
                 if link.closed:
                     self._give_up(ticket)
