@@ -82,6 +82,7 @@ async def _disturb_and_settle(
         faults.cancel()
         await asyncio.gather(faults, return_exceptions=True)
     system.heal()
+    await system.remove_wrong_keys()
     await _ask_all(system.producers, "pause")
     log(f"{time.monotonic() - started:6.2f} s  the faults are over, nothing is published any more")
     left = await _settle(system, settle_seconds)

@@ -10,6 +10,7 @@ from gapless.testing.faults import Persistence, Proxy, Server
 from tests.chaos.history import Consumer, History, Item, Publish
 from tests.chaos.process import Worker
 from tests.chaos.schedule import CHANNELS, Schedule
+from tests.chaos.worker import stream_of
 
 # Six processes and more start at once, perhaps on a slow machine.
 START_SECONDS = 60.0
@@ -81,6 +82,12 @@ class System:
         for worker in self.workers.values():
             worker.resume()
             worker.proxy.heal()
+
+    async def remove_wrong_keys(self) -> None:
+        """Delete what a fault has put in the place of a stream, and a failover or a restart has brought back."""
+        for channel in CHANNELS:
+            if await asyncio.to_thread(self.primary.command, "TYPE", stream_of(channel)) == b"string":
+                await asyncio.to_thread(self.primary.command, "DEL", stream_of(channel))
 
     def history(self) -> History:
         """Return what was recorded until now."""
