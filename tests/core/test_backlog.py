@@ -148,7 +148,7 @@ Step = st.one_of(
 )
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(Step, max_size=50), st.sampled_from([3, 20, 1000]), st.booleans())
 def test_what_was_refused_comes_from_the_history_in_order_or_is_counted(
     steps: list[tuple[str, object]], kept: int, ends_early: bool

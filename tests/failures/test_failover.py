@@ -19,6 +19,8 @@ from tests.failures.test_recovery import cut, numbers, publish, whole
 from tests.support.servers import Server
 from tests.support.waiting import take, until
 
+pytestmark = pytest.mark.once  # most of them start servers of one kind
+
 
 @asynccontextmanager
 async def through(proxy: Proxy, server: Any) -> AsyncIterator[RedisChannelsStreamBackend]:

@@ -31,6 +31,8 @@ from tests.redis.test_hot_path import command_calls
 from tests.support.servers import Server
 from tests.support.waiting import take, until
 
+pytestmark = pytest.mark.once
+
 
 async def test_before_the_first_use_all_is_zero(make_backend: MakeBackend) -> None:
     backend = make_backend()

@@ -34,7 +34,8 @@ pytestmark = [pytest.mark.timeout(150), pytest.mark.once]
 @asynccontextmanager
 async def backend_on(server: Any, **options: Any) -> AsyncIterator[RedisChannelsStreamBackend]:
     client = make_client(server)
-    backend = RedisChannelsStreamBackend(100_000, redis=client, **options)
+    # What was published before a pause of 60 s must not expire in it.
+    backend = RedisChannelsStreamBackend(100_000, redis=client, stream_ttl=None, **options)
     await backend.on_startup()
     yield backend
     await backend.on_shutdown()
