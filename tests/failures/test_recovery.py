@@ -414,6 +414,8 @@ async def test_a_publisher_that_keeps_less_than_the_consumer_says(
             key = publisher._make_key("room")
             await until(lambda: not server.command("EXISTS", key), "the stream to be gone")
         await publish(publisher, 20)
+        # It must not expire before it is read.
+        server.command("PERSIST", publisher._make_key("room"))
         proxy.refusing = False
         async with aclosing(backend.events()) as events:
             gap = (await take(events, 1))[0]
