@@ -91,6 +91,8 @@ async def test_a_replica_that_stays_one(own_server: Server) -> None:
             assert {getattr(result, "code", None) for result in results} == {"READONLY"}
             # Doubling delays, however many callers there are.
             assert 2 <= link(backend).generation <= 15
+            # The next connection comes after up to 2 s, later than `publish_timeout` here.
+            await until(lambda: link(backend).ready, "a connection to read on")
             assert await backend.get_history("room") == []
 
 
