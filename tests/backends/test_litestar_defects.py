@@ -78,6 +78,7 @@ async def test_l01_one_dropped_connection_does_not_end_delivery(
     task.cancel()
 
 
+@pytest.mark.once
 async def test_l02_an_application_survives_a_long_outage_and_shuts_down(
     plugin_on_own_server: Any, own_server: Server
 ) -> None:
@@ -95,6 +96,7 @@ async def test_l02_an_application_survives_a_long_outage_and_shuts_down(
     # The fixture shuts down within a bound.
 
 
+@pytest.mark.once
 async def test_l02_shutdown_does_not_hang_while_the_server_is_away(kind: str, own_server: Server) -> None:
     client = make_client(own_server)
     plugin = ChannelsPlugin(make_for(kind, client), channels=["room"])

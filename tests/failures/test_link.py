@@ -191,6 +191,7 @@ async def test_a_reset_connection_leaves_no_exception_that_nobody_fetches(server
         assert previous._closed.exception() is None
 
 
+@pytest.mark.once
 async def test_a_quiet_connection_is_kept(server: Server, kind: str) -> None:
     async with behind_proxy(kind, server, liveness_timeout=0.4) as (backend, proxy):
         await backend.on_startup()
@@ -203,6 +204,7 @@ async def test_a_quiet_connection_is_kept(server: Server, kind: str) -> None:
         assert proxy.accepted == before
 
 
+@pytest.mark.once
 async def test_a_stalled_event_loop_does_not_cost_the_connection(server: Server, kind: str) -> None:
     async with behind_proxy(kind, server, liveness_timeout=0.4) as (backend, proxy):
         await backend.on_startup()
@@ -332,6 +334,7 @@ async def test_foreign_messages_are_ignored(streams: Any, client: Any) -> None:
     assert event.data == b"ours"
 
 
+@pytest.mark.once
 async def test_nothing_is_left_behind(server: Server, kind: str) -> None:
     """Reconnects, subscriptions and cancelled calls leave no task, no future and no channel."""
     async with behind_proxy(kind, server) as (backend, proxy):

@@ -271,6 +271,7 @@ async def test_a_subscriber_that_is_cut_off_for_being_slow_gets_everything(
         server.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 32mb 8mb 60")
 
 
+@pytest.mark.once
 async def test_a_stalled_event_loop_loses_nothing(server: Server, streams: Any, client: Any) -> None:
     backend = RedisChannelsStreamBackend(1000, redis=client, liveness_timeout=0.5)
     await backend.subscribe(["room"])
