@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -166,11 +167,10 @@ class MemoryChannelsBackend(ChannelsBackend):
         if after is None:
             return [*kept[:limit]]
         after = check_id(after)
-        start = id_key(after)
         found = resume(
             channel,
             after=after,
-            entries=[event for event in kept if id_key(event.id or "0-0") >= start],
+            entries=kept[bisect_left(kept, id_key(after), key=_key) :],
             oldest_id=kept[0].id if kept else None,
             last_id=await self.position(channel),
         )
@@ -223,14 +223,10 @@ class MemoryChannelsBackend(ChannelsBackend):
 
     def _refill(self, refill: Refill) -> None:
         span = refill.span
-        first, last = id_key(span.first[1:].decode()), id_key(span.last[1:].decode())
-        refill.done(
-            [
-                (event.data, b"g" + event.id.encode())
-                for event in self._kept(span.subscription.channel)
-                if event.id is not None and first <= id_key(event.id) <= last
-            ]
-        )
+        events = self._kept(span.subscription.channel)
+        start = bisect_left(events, id_key(span.first[1:].decode()), key=_key)
+        end = bisect_right(events, id_key(span.last[1:].decode()), key=_key)
+        refill.done([(event.data, b"g" + (event.id or "").encode()) for event in events[start:end]])
 
     def _consumers(self) -> Delivery:
         if self._delivery is None:
@@ -242,3 +238,7 @@ class MemoryChannelsBackend(ChannelsBackend):
                 refill=self._refill if self._history else None,
             )
         return self._delivery
+
+
+def _key(event: Event) -> tuple[int, int]:
+    return id_key(event.id or "0-0")
