@@ -20,7 +20,7 @@ LAYERS = (
     {"integrations"},
     {"testing"},
     {"transports"},
-    {"hub", "subscriber", "stats"},
+    {"hub"},
     {"backends"},
     {"health"},
     {"_redis"},
@@ -32,7 +32,7 @@ FRAMEWORKS = {"litestar", "starlette", "fastapi"}
 
 # What _core may import: no clock, no random number, no loop, no thread, no input or output.
 PURE = {
-    "__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "heapq", "itertools",
+    "__future__", "abc", "base64", "bisect", "collections", "dataclasses", "enum", "functools", "hashlib", "heapq", "itertools",
     "math", "operator", "re", "string", "struct", "types", "typing",
 }  # fmt: skip
 

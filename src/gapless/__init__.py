@@ -20,6 +20,7 @@ from gapless.errors import (
     UnsupportedServer,
 )
 from gapless.health import Health, LinkHealth, PublishHealth
+from gapless.hub import Channels, HubStats, Subscriber, SubscriberStats
 
 __all__ = [
     # Backends
@@ -28,6 +29,11 @@ __all__ = [
     "RedisChannelsBackend",
     "RedisChannelsPubSubBackend",
     "RedisChannelsStreamBackend",
+    # The hub
+    "Channels",
+    "HubStats",
+    "Subscriber",
+    "SubscriberStats",
     # What a consumer sees
     "Event",
     "Gap",

@@ -357,7 +357,7 @@ async def test_l19_history_and_live_events_can_be_joined_without_hole_or_duplica
         return number
 
     publishing = asyncio.ensure_future(publish())
-    await until(lambda: publisher.position("room"), "the first event")
+    await until(lambda: publisher.read("room", limit=1), "the first event")
     await backend.subscribe(["room"])
     history = await backend.read("room")
     seen = {event.id for event in history}

@@ -10,6 +10,9 @@ from gapless._core.event import Event, Gap, GapReason
 # A run_id has 40 digits; we use 12 of them.
 MAX_SERVER_CHARS = 40
 
+# Where a reader stands who has seen a channel without any event: no entry has this id.
+BEGINNING = "0-0"
+
 
 def resume(
     channel: str,
@@ -18,21 +21,27 @@ def resume(
     entries: Sequence[Event],
     oldest_id: str | None,
     last_id: str | None,
+    whole: bool = False,
 ) -> list[Event | Gap]:
     """Return what a reader that has the event `after` has to see next.
 
     Args:
         channel: The channel.
-        after: Id of the last event that the reader has.
+        after: Id of the last event that the reader has, or BEGINNING.
         entries: The kept events from `after` on, `after` included if it is kept; oldest first.
         oldest_id: Id of the oldest kept event, None if none is kept.
         last_id: Id of the newest event ever published as far as is known; it outlives the events.
+        whole: Whether the oldest kept event is the first one ever, as far as is known.
 
     Returns:
         The events after `after`; before them a Gap, unless nothing can be missing.
     """
     reason = find_gap(
-        after, first_id=entries[0].id if entries else None, oldest_id=oldest_id, last_id=last_id
+        after,
+        first_id=entries[0].id if entries else None,
+        oldest_id=oldest_id,
+        last_id=last_id,
+        whole=whole,
     )
     found: list[Event | Gap] = [] if reason is None else [Gap(channel, after, reason)]
     found += [entry for entry in entries if entry.id != after]
@@ -40,20 +49,26 @@ def resume(
 
 
 def find_gap(
-    after: str, *, first_id: str | None, oldest_id: str | None, last_id: str | None
+    after: str,
+    *,
+    first_id: str | None,
+    oldest_id: str | None,
+    last_id: str | None,
+    whole: bool = False,
 ) -> GapReason | None:
     """Return why events after `after` may be missing, None if none can be.
 
     Args:
-        after: Id of the last event that the reader has.
+        after: Id of the last event that the reader has, or BEGINNING.
         first_id: Id of the first kept event from `after` on, `after` included.
         oldest_id: Id of the oldest kept event, None if none is kept.
         last_id: Id of the newest event ever published as far as is known; it outlives the events.
+        whole: Whether the oldest kept event is the first one ever, as far as is known.
     """
-    if first_id == after:
-        return None
-    if last_id == after:
-        # Expired or trimmed while quiet: nothing was published since.
+    if after == BEGINNING:
+        return None if whole or (oldest_id is None and last_id is None) else "trimmed"
+    # The last id alone: expired or trimmed while quiet, and nothing was published since.
+    if after in {first_id, last_id}:
         return None
     # The last id outlives the events, so a missing stream with another last id was trimmed or has expired
     # after new events; only if both are gone is nothing known any more.

@@ -21,6 +21,9 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
 
 NO_REPLICATION = "0" * 40
 
+# What the first entry ever has for the one before it, see publish_stream.lua.
+NO_PREVIOUS = b"g-"
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:

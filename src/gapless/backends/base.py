@@ -61,8 +61,17 @@ class ChannelsBackend(ABC):
         finally:
             await events.aclose()
 
+    async def recent(self, channel: str, limit: int | None = None) -> list[Event]:
+        """Return the newest `limit` events of `channel` (None: all that are kept), oldest first.
+
+        Raises:
+            NotImplementedError: The backend has no history.
+        """
+        events = [item for item in await self.read(channel) if isinstance(item, Event)]
+        return events if limit is None else events[max(0, len(events) - limit) :]
+
     async def position(self, channel: str) -> str | None:
-        """Return where `channel` stands, for `read(after=)`; None if no event is known.
+        """Return where `channel` stands, for `read(after=)`, also if it has no event yet.
 
         Not to be compared with `Event.id`: it may say more than the id of the newest event.
 

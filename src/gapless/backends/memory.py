@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from gapless._core.event import Event, Gap
-from gapless._core.history import check_id, id_key, resume
+from gapless._core.history import BEGINNING, check_id, id_key, resume
 from gapless._core.item import Item
 from gapless._core.names import check_channels
 from gapless._core.reads import Refill
@@ -31,10 +31,12 @@ RESUME_SECONDS = 24 * 3600.0
 class _Stream:
     """The kept events of one channel."""
 
-    __slots__ = ("events", "last_id", "published_at")
+    __slots__ = ("count", "events", "last_id", "published_at")
 
     def __init__(self, history: int) -> None:
         self.events: deque[Event] = deque(maxlen=history)
+        # Events that were ever published, since it is known.
+        self.count = 0
         self.last_id = "0-0"
         self.published_at = 0.0
 
@@ -144,16 +146,19 @@ class MemoryChannelsBackend(ChannelsBackend):
         Raises:
             ValueError: `limit` is negative.
         """
+        return [event.data for event in await self.recent(channel, limit)]
+
+    async def recent(self, channel: str, limit: int | None = None) -> list[Event]:
+        """Return the same as `get_history()`, as events."""
         arguments.check_limit(limit)
         events = self._kept(channel)
-        return [event.data for event in (events if limit is None else events[-limit:] if limit else ())]
+        return events if limit is None else events[max(0, len(events) - limit) :]
 
-    async def position(self, channel: str) -> str | None:
-        """Return the id of the newest event of `channel`, or None if none is known."""
+    async def position(self, channel: str) -> str:
+        """Return the id of the newest event of `channel`; ``0-0`` if none is known."""
         check_channels([channel])
-        self._expire()
-        stream = self._streams.get(channel) or self._expired.get(channel)
-        return stream.last_id if stream else None
+        stream = self._stream(channel)
+        return stream.last_id if stream else BEGINNING
 
     async def read(
         self, channel: str, *, after: str | None = None, limit: int | None = None
@@ -167,12 +172,14 @@ class MemoryChannelsBackend(ChannelsBackend):
         if after is None:
             return [*kept[:limit]]
         after = check_id(after)
+        stream = self._stream(channel)
         found = resume(
             channel,
             after=after,
             entries=kept[bisect_left(kept, id_key(after), key=_key) :],
             oldest_id=kept[0].id if kept else None,
-            last_id=await self.position(channel),
+            last_id=stream.last_id if stream else None,
+            whole=stream is not None and stream.count == len(kept),
         )
         if limit is None or not found:
             return found
@@ -199,6 +206,7 @@ class MemoryChannelsBackend(ChannelsBackend):
         stream = self._streams.pop(channel, None) or self._expired.pop(channel, None)
         stream = self._streams[channel] = stream or _Stream(self._history)
         stream.events.append(Event(channel, data, event_id))
+        stream.count += 1
         stream.last_id = event_id
         stream.published_at = monotonic()
         return event_id
@@ -214,6 +222,10 @@ class MemoryChannelsBackend(ChannelsBackend):
             self._expired[channel] = stream
         while self._expired and now - next(iter(self._expired.values())).published_at > RESUME_SECONDS:
             self._expired.popitem(last=False)
+
+    def _stream(self, channel: str) -> _Stream | None:
+        self._expire()
+        return self._streams.get(channel) or self._expired.get(channel)
 
     def _kept(self, channel: str) -> list[Event]:
         check_channels([channel])

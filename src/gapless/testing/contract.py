@@ -254,13 +254,16 @@ class BackendContract(BehaviourSuite):
             await raises(NotImplementedError, backend.read("a"))
             await raises(NotImplementedError, backend.position("a"))
             return
-        assert await backend.position("a") is None
+        beginning = await backend.position("a")
+        assert await backend.read("a", after=beginning) == []
         for number in range(4):
             await backend.publish(b"%d" % number, ["a"])
         events = await backend.read("a")
         assert [event.data for event in events if isinstance(event, Event)] == [b"0", b"1", b"2", b"3"]
         first = events[0]
         assert isinstance(first, Event)
+        assert await backend.read("a", after=beginning) == events
+        assert await backend.recent("a", 2) == events[2:]
         assert await backend.read("a", after=first.id) == events[1:]
         assert await backend.read("a", after=first.id, limit=2) == events[1:3]
         last = await backend.position("a")
@@ -272,3 +275,6 @@ class BackendContract(BehaviourSuite):
         trimmed = await backend.read("a", after=first.id, limit=1)
         assert trimmed[0] == Gap("a", first.id, "trimmed")
         assert len(trimmed) == 2
+        (gap, *_) = await backend.read("a", after=beginning)
+        assert isinstance(gap, Gap)
+        assert gap.reason == "trimmed"

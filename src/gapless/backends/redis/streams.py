@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from gapless._core.entries import Kept
 from gapless._core.event import Event, Gap
-from gapless._core.history import cursor, resume, split_cursor, with_restarts
+from gapless._core.history import BEGINNING, cursor, resume, split_cursor, with_restarts
 from gapless._core.names import check_channels
 from gapless._redis import scripts
 from gapless._redis.commands import Command
-from gapless._redis.identity import server_of
+from gapless._redis.identity import NO_PREVIOUS, previous_of, server_of
 from gapless._redis.lost_publishes import FIND, Trace
 from gapless._redis.publisher import Publish, Publisher
 from gapless._redis.repairs import READ
@@ -41,8 +41,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
     and pushed to subscribers in one atomic script.
 
     Args:
-        history: Amount of messages to keep, at least 0. This will set a MAXLEN to the streams. 0 keeps
-            nothing, and delivers live all the same.
+        history: Amount of messages to keep, at least 0. This will set a MAXLEN to the streams. 0 keeps none.
         redis: An asyncio client of redis-py or valkey-py.
         stream_sleep_no_subscriptions: Milliseconds, at least 0: what `stream_events()` would pause, should no
             subscribers exist. Nothing is polled, so it has no effect on latency or CPU.
@@ -125,6 +124,10 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             BackendUnavailable: No reply within `publish_timeout`.
             BackendError: The server refused.
         """
+        return [event.data for event in await self.recent(channel, limit)]
+
+    async def recent(self, channel: str, limit: int | None = None) -> list[Event]:
+        """Return the same as `get_history()`, as events."""
         check_channels([channel])
         arguments.check_limit(limit)
         count = self._history if limit is None else min(limit, self._history)
@@ -132,19 +135,19 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             return []
         stream = self._keys.stream(channel)
         entries = await self._request("XREVRANGE", stream, "+", "-", "COUNT", count)
-        return [event.data for event in _events(channel, reversed(entries))]
+        return _events(channel, reversed(entries))
 
-    async def position(self, channel: str) -> str | None:
-        """Return where `channel` stands, for `read(after=)`; None if no event is known.
+    async def position(self, channel: str) -> str:
+        """Return where `channel` stands, for `read(after=)`.
 
-        It is the id of the newest event, and the server that has it: ``"<id>@<server>"``.
+        It is the newest event's id (``0-0``: none is known) and the server that has it: ``"<id>@<server>"``.
 
         Raises:
             BackendUnavailable, BackendError: As `get_history()`.
         """
         check_channels([channel])
         last_id = await self._request("GET", self._keys.last(self._keys.stream(channel)))
-        return cursor(last_id.decode(), self._enter().session.server) if last_id else None
+        return cursor(last_id.decode() if last_id else BEGINNING, self._enter().session.server)
 
     async def read(
         self, channel: str, *, after: str | None = None, limit: int | None = None
@@ -159,10 +162,10 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
 
         Returns:
             Events; before them a Gap if events after `after` are missing, or may be; and a Gap of reason
-            ``restart`` wherever another server goes on that may have lost acknowledged events, as a server
-            does that was restarted (with `durable=None`: unless this process has seen that nothing was lost).
-            The `after` of such a Gap at the end is a position without it. After any other Gap at the end,
-            go on from a `position()` taken before the read, or the Gap comes again.
+            ``restart`` wherever another server goes on that may have lost acknowledged events, as after a
+            restart (with `durable=None`: unless this process has seen that nothing was lost). The `after`
+            of such a Gap at the end is a position without it. After any other Gap at the end, go on from a
+            `position()` taken before the read, or the Gap comes again.
 
         Raises:
             ValueError: `after` is not an id, or `limit` is negative.
@@ -191,6 +194,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
                 entries=_events(channel, entries),
                 oldest_id=oldest[0][0].decode() if oldest else None,
                 last_id=last_id.decode() if last_id else None,
+                whole=bool(entries) and previous_of(entries[0][1]) == NO_PREVIOUS,
             )
             if limit is not None and len(found) > limit:
                 more = True
@@ -210,10 +214,9 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
     async def flush_all(self) -> int:
         """Delete all streams with the key_prefix, and return how many.
 
-        Only streams that hold events of this prefix: no other key, and no stream of a longer prefix that
-        begins like this one. It scans the database in batches, so it does not block the server; events
-        published meanwhile may survive. What was deleted is no loss to those who have received it: the
-        keys with the last ids stay until `resume_ttl`.
+        Only streams with events of this prefix: no other key, and no stream of a longer prefix that begins
+        like it. It scans the database in batches, so it does not block the server; events published meanwhile
+        may survive. What was deleted is no loss to those who have it: the last ids stay until `resume_ttl`.
 
         Important:
             This method is incompatible with redis clusters.

@@ -1,0 +1,223 @@
+"""One subscriber: what an endpoint, or any other task, takes its events from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Literal, Self
+
+from gapless._core import cursor as cursors
+from gapless._core.event import Event, Gap
+from gapless._core.log import Entry
+from gapless._core.reader import Policy, Reader
+from gapless.errors import ConfigurationError, HubClosed
+from gapless.hub.inbox import ALL, Inbox
+from gapless.hub.opened import Open
+from gapless.hub.stats import SubscriberStats
+from gapless.hub.upstream import Channel
+
+__all__ = ["Subscriber"]
+
+# `async for` takes so many entries out of the backlog at once.
+BITE = 32
+
+Cause = Literal["hub", "backlog", "caller"]
+
+
+class Request:
+    """What a subscriber is to be: the arguments of `Channels.subscribe()`, checked."""
+
+    __slots__ = ("after", "history", "hub", "max_bytes", "max_events", "policy")
+
+    def __init__(
+        self,
+        hub: Callable[[], Open],
+        *,
+        history: int,
+        after: Mapping[str, str],
+        policy: Policy,
+        max_events: int,
+        max_bytes: int,
+    ) -> None:
+        self.hub = hub
+        self.history = history
+        self.after = after
+        self.policy: Policy = policy
+        self.max_events = max_events
+        self.max_bytes = max_bytes
+
+
+class Subscriber(Inbox):
+    """The events of some channels, in order, and gaps in their place. `Channels.subscribe()` makes it.
+
+    An async context manager: when it is entered, every event that is published from then on will come; when
+    it is left, nothing is kept for it any more. One task at a time may take from it. It ends when the hub is
+    closed, or when it was too slow and its policy is `disconnect`, after what waited until then.
+
+    Attributes:
+        channels: Their names, in order.
+        ended_by: None while it is open. `hub`: the hub was closed. `backlog`: it was too slow, and a Gap says
+            so. `caller`: `close()`.
+        on_end: Called once when it ends, for who may be waiting for something else: for a slow client.
+    """
+
+    __slots__ = ("_hub", "_request", "channels", "ended_by", "on_end")
+
+    def __init__(self, channels: Sequence[str], request: Request) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.ended_by: Cause | None = None
+        self.on_end: Callable[[], object] | None = None
+        self._request: Request | None = request
+        self._hub: Open | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.close()
+
+    async def open(self) -> None:
+        """Subscribe. Once; `close()` must follow, unless this raises.
+
+        Raises:
+            HubClosed: The hub is not open, or this was opened before.
+            ConfigurationError: The backend has no history, and one is asked for.
+            BackendUnavailable: The history has to be read, and the server is away.
+            BackendError: The server refuses the subscription or the read.
+        """
+        request, self._request = self._request, None
+        if request is None:
+            raise HubClosed("a subscriber is opened once; make another one with subscribe()")
+        hub = request.hub()
+        channels = await hub.upstream.open(self.channels)
+        # From here on, `close()` gives them back.
+        self._hub = hub
+        self.opening = True
+        try:
+            self._attach(hub, channels, request)
+            while self._reading:
+                await self
+                if self._error is not None:
+                    raise self._error
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self.opening = False
+
+    def close(self) -> None:
+        """Leave the channels; what was not taken is dropped. May be called again."""
+        self._drop()
+        self._leave("caller")
+
+    async def __aiter__(self) -> AsyncGenerator[Event | Gap, None]:
+        """Yield events, and gaps in their place."""
+        self._check_opened()
+        while True:
+            entries = self._take(BITE)
+            if entries:
+                for entry in entries:
+                    self._at += 1
+                    yield entry.item
+            elif self._live:
+                # Not through `entries()`: a coroutine less for each event.
+                await self
+            else:
+                return
+
+    async def batch(self) -> list[Event | Gap]:
+        """Wait until there is something, and return all that waits; an empty list after the end."""
+        entries = await self.entries()
+        self.advance(len(entries))
+        return [entry.item for entry in entries]
+
+    async def entries(self, limit: int = ALL) -> list[Entry]:
+        """As `batch()`, for transports: entries, which are shared by all subscribers of their channel.
+
+        They count as taken, for `cursor`, when `advance()` says so. What was not is returned again.
+        """
+        self._check_opened()
+        while True:
+            entries = self._take(limit)
+            if entries or not self._live:
+                return entries
+            await self
+
+    @property
+    def cursor(self) -> str | None:
+        """Where this subscriber is, for `subscribe(after=)`: after what it was given; also after its end.
+
+        None if the backend's events have no ids, or if the server could not be asked yet.
+        """
+        self._fold()
+        positions = [
+            (reader.log.digest, reader.reached) for reader in self._readers if reader.reached is not None
+        ]
+        return cursors.join(positions) if positions else None
+
+    @property
+    def stats(self) -> SubscriberStats:
+        """How this subscriber is now."""
+        readers = self._readers
+        return SubscriberStats(
+            delivered=self._delivered - self._in_hand,
+            dropped=sum(reader.dropped for reader in readers),
+            spilled=sum(reader.spilled for reader in readers),
+            waiting_events=sum(reader.waiting_events for reader in readers) + self._in_hand,
+            waiting_bytes=sum(reader.waiting_bytes for reader in readers),
+            behind=bool(self._reading) or any(reader.after is not None for reader in readers),
+        )
+
+    def end(self, cause: Cause) -> None:
+        """End it, after what waits now. Called by the hub."""
+        self._finish()
+        self._leave(cause)
+
+    def _leave(self, cause: Cause) -> None:
+        if self.ended_by is not None:
+            return
+        self.ended_by = cause
+        hub = self._hub
+        if hub is not None:
+            names = {reader.log.channel for reader in self._readers} or self.channels
+            hub.upstream.leave(names, self._readers)
+            hub.upstream.wakeups.wake((self,))
+        if self.on_end is not None:
+            self.on_end()
+
+    def _attach(self, hub: Open, channels: Sequence[Channel], request: Request) -> None:
+        history, after = request.history, request.after
+        if not hub.upstream.has_ids and (history or after or request.policy == "spill"):
+            raise ConfigurationError(
+                f"{type(hub.upstream.backend).__name__} keeps no history: there is none to send, to resume "
+                "from, or to spill to; use a backend that does, as RedisChannelsStreamBackend"
+            )
+        readers: list[Reader] = []
+        for channel in channels:
+            reader = Reader(
+                channel.log,
+                self,
+                policy=request.policy,
+                max_events=request.max_events,
+                max_bytes=request.max_bytes,
+            )
+            readers.append(reader)
+            last = channel.log.last
+            position = after.get(channel.name)
+            if position is not None and not (isinstance(last, Event) and last.id == position):
+                reader.resume(position)
+                hub.replays.want(channel, reader, after=position)
+            elif position is None and history:
+                reader.resume(None)
+                hub.replays.want(channel, reader, after=None, limit=history)
+        self._begin(readers)
+
+    def _want(self, reader: Reader) -> None:
+        if self._hub is not None:
+            channel = self._hub.upstream.channels[reader.log.channel]
+            self._hub.replays.want(channel, reader, after=reader.after)
+
+    def _check_opened(self) -> None:
+        if self._hub is None:
+            raise HubClosed("the subscriber was not opened: enter it with `async with`")

@@ -1,0 +1,385 @@
+"""What a subscriber gets: live, from the history, and after it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gapless import Channels, ConfigurationError, Event, Gap, HubClosed, MemoryChannelsBackend, UnknownChannel
+from tests.hub.conftest import MakeHub
+from tests.support.waiting import take, until
+
+
+def data(items: list[Event | Gap]) -> list[bytes]:
+    return [item.data if isinstance(item, Event) else item.reason.encode() for item in items]
+
+
+async def test_every_subscriber_gets_every_event_in_order(hub: Channels) -> None:
+    async def consume(channel: str) -> list[bytes]:
+        async with hub.subscribe(channel) as subscriber:
+            entered.append(channel)
+            return data(await take(aiter(subscriber), 50))
+
+    entered: list[str] = []
+    consumers = [asyncio.create_task(consume(name)) for name in ["a"] * 20 + ["b"] * 20]
+    await until(lambda: len(entered) == 40, "all to be subscribed")
+    for number in range(50):
+        await hub.publish(b"%d" % number, ["a", "b"])
+    expected = [b"%d" % number for number in range(50)]
+    assert await asyncio.gather(*consumers) == [expected] * 40
+
+
+async def test_one_subscription_per_channel_at_the_backend(
+    hub: Channels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[str]] = []
+    subscribe = hub.backend.subscribe
+
+    async def counted(channels: Any) -> None:
+        calls.append(list(channels))
+        await subscribe(channels)
+
+    monkeypatch.setattr(hub.backend, "subscribe", counted)
+    subscribers = [hub.subscribe([f"c{number % 10}"]) for number in range(100)]
+    await asyncio.gather(*(subscriber.open() for subscriber in subscribers))
+    assert sorted(name for call in calls for name in call) == [f"c{number}" for number in range(10)]
+    assert len(calls) == 1, "all that is asked for in one tick goes in one call"
+    for subscriber in subscribers:
+        subscriber.close()
+
+
+async def test_channels_of_one_subscriber_come_in_the_order_of_publishing(hub: Channels) -> None:
+    async with hub.subscribe(["a", "b", "c"]) as subscriber:
+        for number in range(60):
+            await hub.publish(b"%d" % number, "abc"[number % 3])
+        events = await take(aiter(subscriber), 60)
+    assert data(events) == [b"%d" % number for number in range(60)]
+    assert [event.channel for event in events] == list("abc" * 20)
+
+
+async def test_a_batch_is_all_that_waits(hub: Channels) -> None:
+    async with hub.subscribe("a") as subscriber:
+        for number in range(40):
+            await hub.publish(b"%d" % number, "a")
+        await until(lambda: subscriber.stats.waiting_events == 40, "all to arrive")
+        assert len(await subscriber.batch()) == 40
+
+
+async def test_history_then_live_without_hole_or_duplicate(hub: Channels) -> None:
+    """Also for the thousandth subscriber of a channel, while others publish all the time."""
+    stop = False
+
+    async def publish() -> int:
+        number = 0
+        while not stop:
+            await hub.publish(b"%d" % number, "a")
+            await asyncio.sleep(0)
+            number += 1
+        return number
+
+    publishing = asyncio.create_task(publish())
+    results: list[list[int]] = []
+
+    async def consume() -> None:
+        async with hub.subscribe("a", history=10) as subscriber:
+            results.append([int(event.data) for event in await take(aiter(subscriber), 60)])
+
+    await until(lambda: hub.stats.published > 20, "some events")
+    for _ in range(10):
+        await asyncio.gather(*(consume() for _ in range(20)))
+    stop = True
+    await publishing
+    assert len(results) == 200
+    for numbers in results:
+        assert numbers == list(range(numbers[0], numbers[0] + 60))
+
+
+async def test_who_comes_back_gets_exactly_what_it_missed(hub: Channels) -> None:
+    async with hub.subscribe(["a", "b"]) as subscriber:
+        await hub.publish(b"0", ["a", "b"])
+        await take(aiter(subscriber), 2)
+        cursor = subscriber.cursor
+    for number in range(1, 6):
+        await hub.publish(b"%d" % number, ["a"])
+    await hub.publish(b"6", ["b"])
+    async with hub.subscribe(["a", "b"], after=cursor) as subscriber:
+        await hub.publish(b"7", ["a"])
+        items = await take(aiter(subscriber), 7)
+    assert data([item for item in items if item.channel == "a"]) == [b"1", b"2", b"3", b"4", b"5", b"7"]
+    assert data([item for item in items if item.channel == "b"]) == [b"6"]
+
+
+async def test_a_cursor_is_right_after_each_event(hub: Channels) -> None:
+    async with hub.subscribe("a") as subscriber:
+        cursors = [subscriber.cursor]
+        for number in range(5):
+            await hub.publish(b"%d" % number, "a")
+        async for _ in subscriber:
+            cursors.append(subscriber.cursor)
+            if len(cursors) == 6:
+                break
+    for count, cursor in enumerate(cursors[:-1]):
+        async with hub.subscribe("a", after=cursor) as subscriber:
+            assert data(await take(aiter(subscriber), 5 - count)) == [b"%d" % n for n in range(count, 5)]
+    async with hub.subscribe("a", after=cursors[-1]) as subscriber:
+        assert subscriber.stats.waiting_events == 0
+
+
+async def test_an_event_that_a_loop_was_left_at_is_the_last_that_counts_as_taken(hub: Channels) -> None:
+    async with hub.subscribe("a") as subscriber:
+        for number in range(10):
+            await hub.publish(b"%d" % number, "a")
+        await until(lambda: subscriber.stats.waiting_events == 10, "all to arrive")
+        async for event in subscriber:
+            if isinstance(event, Event) and event.data == b"3":
+                break
+        cursor = subscriber.cursor
+        assert data(await subscriber.batch()) == [b"%d" % number for number in range(4, 10)]
+    async with hub.subscribe("a", after=cursor) as subscriber:
+        assert data(await take(aiter(subscriber), 6)) == [b"%d" % number for number in range(4, 10)]
+
+
+async def test_a_history_that_is_too_short_is_a_gap_and_is_told_once(make_hub: MakeHub) -> None:
+    async with make_hub({"history": 3}) as hub:
+        async with hub.subscribe("a") as subscriber:
+            cursor = subscriber.cursor
+        for number in range(300):
+            await hub.publish(b"%d" % number, "a")
+        async with hub.subscribe("a", after=cursor) as subscriber:
+            gap, *events = await subscriber.batch()
+            assert isinstance(gap, Gap)
+            assert gap.reason == "trimmed"
+            assert data(events) == [b"%d" % n for n in range(300 - len(events), 300)]
+            cursor = subscriber.cursor
+        async with hub.subscribe("a", after=cursor) as subscriber:
+            await hub.publish(b"300", "a")
+            assert data(await take(aiter(subscriber), 1)) == [b"300"]
+
+
+async def test_reads_are_shared_by_those_who_go_on_from_the_same_place(hub: Channels) -> None:
+    async with hub.subscribe("a") as subscriber:
+        cursor = subscriber.cursor
+        for number in range(100):
+            await hub.publish(b"%d" % number, "a")
+    before = hub.stats.replays
+    subscribers = [hub.subscribe("a", after=cursor) for _ in range(1000)]
+    await asyncio.gather(*(subscriber.open() for subscriber in subscribers))
+    for subscriber in subscribers:
+        assert data(await subscriber.batch()) == [b"%d" % number for number in range(100)]
+        subscriber.close()
+    assert hub.stats.replays - before == 1
+
+
+async def test_a_long_absence_is_read_page_by_page(make_hub: MakeHub) -> None:
+    async with make_hub({"history": 5000}) as hub:
+        async with hub.subscribe("a") as subscriber:
+            cursor = subscriber.cursor
+        await asyncio.gather(*(hub.publish(b"%d" % number, "a") for number in range(3000)))
+        async with hub.subscribe("a", after=cursor) as subscriber:
+            await hub.publish(b"3000", "a")
+            assert data(await take(aiter(subscriber), 3001)) == [b"%d" % number for number in range(3001)]
+
+
+async def test_a_channel_is_given_up_some_time_after_its_last_subscriber_left(make_hub: MakeHub) -> None:
+    async with make_hub(linger=0.05) as hub:
+        async with hub.subscribe("a"):
+            pass
+        assert hub.stats.channels == 1
+        async with hub.subscribe("a"):
+            pass
+        await until(lambda: hub.stats.channels == 0, "the end of the subscription")
+        async with hub.subscribe("a") as subscriber:
+            await hub.publish(b"again", "a")
+            assert data(await take(aiter(subscriber), 1)) == [b"again"]
+
+
+async def test_who_comes_while_a_channel_is_given_up_gets_its_events(
+    make_hub: MakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with make_hub(linger=0.01) as hub:
+        unsubscribe = hub.backend.unsubscribe
+        leaving, may_leave = asyncio.Event(), asyncio.Event()
+
+        async def slow(channels: Any) -> None:
+            leaving.set()
+            await may_leave.wait()
+            await unsubscribe(channels)
+
+        monkeypatch.setattr(hub.backend, "unsubscribe", slow)
+        async with hub.subscribe("a"):
+            pass
+        await leaving.wait()
+        subscriber = hub.subscribe("a")
+        opening = asyncio.create_task(subscriber.open())
+        await asyncio.sleep(0)
+        may_leave.set()
+        await opening
+        await hub.publish(b"x", "a")
+        assert data(await take(aiter(subscriber), 1)) == [b"x"]
+        subscriber.close()
+
+
+async def test_the_end_of_the_hub_ends_the_iteration_after_what_waits(make_hub: MakeHub) -> None:
+    hub = make_hub()
+    async with hub:
+        subscriber = hub.subscribe(["a", "b"])
+        single = hub.subscribe("a")
+        await subscriber.open()
+        await single.open()
+        for number in range(5):
+            await hub.publish(b"%d" % number, "a")
+        await until(lambda: single.stats.waiting_events == 5, "all to arrive")
+    for ended in (subscriber, single):
+        assert data([item async for item in ended]) == [b"0", b"1", b"2", b"3", b"4"]
+        assert ended.ended_by == "hub"
+        assert ended.cursor is not None
+    with pytest.raises(HubClosed):
+        await hub.subscribe("a").open()
+
+
+async def test_who_waits_is_woken_by_the_end(make_hub: MakeHub) -> None:
+    async def consume(subscriber: Any) -> list[Any]:
+        return [item async for item in subscriber]
+
+    async with make_hub() as hub:
+        subscribers = [hub.subscribe("a"), hub.subscribe(["a", "b"])]
+        for subscriber in subscribers:
+            await subscriber.open()
+        tasks = [asyncio.create_task(consume(subscriber)) for subscriber in subscribers]
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*tasks) == [[], []]
+
+
+async def test_a_cancelled_task_disturbs_no_other_one(hub: Channels) -> None:
+    async def consume(subscriber: Any) -> list[bytes]:
+        return data(await take(aiter(subscriber), 1))
+
+    subscribers = [hub.subscribe("a") for _ in range(10)]
+    for subscriber in subscribers:
+        await subscriber.open()
+    tasks = [asyncio.create_task(consume(subscriber)) for subscriber in subscribers]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    results = await asyncio.gather(*tasks[::2], return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results)
+    await hub.publish(b"x", "a")
+    assert await asyncio.gather(*tasks[1::2]) == [[b"x"]] * 5
+    # Nor is anything lost to those who were cancelled.
+    assert [data(await subscriber.batch()) for subscriber in subscribers[::2]] == [[b"x"]] * 5
+    for subscriber in subscribers:
+        subscriber.close()
+
+
+async def test_two_tasks_on_one_subscriber_are_an_error(hub: Channels) -> None:
+    async with hub.subscribe("a") as subscriber:
+        waiting = asyncio.create_task(subscriber.batch())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="another task"):
+            await subscriber.batch()
+        await hub.publish(b"x", "a")
+        assert data(await waiting) == [b"x"]
+
+
+async def test_nothing_is_left_of_ten_thousand_that_came_and_went(make_hub: MakeHub) -> None:
+    async with make_hub() as hub, hub.subscribe("a"):
+        tasks = len(asyncio.all_tasks())
+        for _ in range(100):
+            opening = [asyncio.create_task(hub.subscribe(["a", "b"], history=3).open()) for _ in range(100)]
+            await asyncio.sleep(0)
+            for task in opening:
+                task.cancel()
+            await asyncio.gather(*opening, return_exceptions=True)
+        await until(lambda: len(asyncio.all_tasks()) == tasks, "the tasks to end")
+        # Those that were opened before they were cancelled are open: nobody has closed them.
+        (log,) = [channel.log for channel in hub._open.upstream.channels.values() if channel.name == "a"]
+        assert len(log.readers) == 1
+        assert not log.waiting
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["", "nonsense", "2~abc.1-0", "1~x", "1~12345678", "1~ÄÄ.1-0", "1" * 10_000, "1~~", "0-0"],
+)
+async def test_a_cursor_that_is_none_is_refused(hub: Channels, after: str) -> None:
+    with pytest.raises(ValueError, match="cursor"):
+        hub.subscribe("a", after=after)
+
+
+async def test_a_cursor_of_other_channels_says_nothing_of_these(hub: Channels) -> None:
+    async with hub.subscribe("a") as subscriber:
+        await hub.publish(b"0", ["a", "b"])
+        await take(aiter(subscriber), 1)
+        cursor = subscriber.cursor
+    async with hub.subscribe("b", after=cursor) as subscriber:
+        await hub.publish(b"1", "b")
+        assert data(await take(aiter(subscriber), 1)) == [b"1"]
+
+
+async def test_a_cursor_from_the_future_gets_a_gap_and_what_comes(hub: Channels) -> None:
+    await hub.publish(b"0", "a")
+    async with hub.subscribe("a", after={"a": "99999999999999-0"}) as subscriber:
+        await hub.publish(b"1", "a")
+        gap, event = await take(aiter(subscriber), 2)
+        assert gap == Gap("a", "99999999999999-0", "rollback")
+        assert event.data == b"1"
+        cursor = subscriber.cursor
+    async with hub.subscribe("a", after=cursor) as subscriber:
+        assert subscriber.stats.waiting_events == 0
+
+
+async def test_bad_arguments_are_refused(hub: Channels) -> None:
+    with pytest.raises(ConfigurationError, match="policy"):
+        hub.subscribe("a", policy="drop")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="max_backlog"):
+        hub.subscribe("a", max_backlog=0)
+    with pytest.raises(ConfigurationError, match="history"):
+        hub.subscribe("a", history=-1)
+    with pytest.raises(ConfigurationError, match="at least one"):
+        hub.subscribe([])
+    with pytest.raises(TypeError, match="str"):
+        hub.subscribe([1])  # type: ignore[list-item]
+    with pytest.raises(ConfigurationError, match="backend"):
+        Channels("redis://localhost")  # type: ignore[arg-type]
+
+
+async def test_only_declared_channels_exist(make_hub: MakeHub) -> None:
+    async with make_hub(channels=["a"]) as hub:
+        with pytest.raises(UnknownChannel, match="'b'"):
+            hub.subscribe(["a", "b"])
+        with pytest.raises(UnknownChannel):
+            await hub.publish(b"x", "b")
+        with pytest.raises(UnknownChannel):
+            hub.publish_nowait(b"x", "b")
+
+
+async def test_a_hub_may_be_entered_again(make_hub: MakeHub) -> None:
+    hub = make_hub()
+    for _ in range(2):
+        async with hub:
+            with pytest.raises(HubClosed, match="open already"):
+                await hub.__aenter__()
+            async with hub.subscribe("a") as subscriber:
+                await hub.publish("x", "a")
+                assert data(await take(aiter(subscriber), 1)) == [b"x"]
+    with pytest.raises(HubClosed, match="not open"):
+        await hub.publish("x", "a")
+
+
+async def test_what_is_published_is_encoded_once(hub: Channels) -> None:
+    async with hub.subscribe("a") as subscriber:
+        for value in (b"bytes", "Zeichen: ä", {"n": [1, None]}, bytearray(b"array")):
+            await hub.publish(value, "a")
+        expected = [b"bytes", "Zeichen: ä".encode(), b'{"n":[1,null]}', b"array"]
+        assert data(await take(aiter(subscriber), 4)) == expected
+        with pytest.raises(TypeError):
+            await hub.publish(object(), "a")
+
+
+async def test_memory_backends_keep_their_history_through_the_hub() -> None:
+    async with Channels(MemoryChannelsBackend(history=2)) as hub:
+        await hub.publish(b"1", "a")
+        async with hub.subscribe("a", history=5) as subscriber:
+            assert data(await subscriber.batch()) == [b"1"]
