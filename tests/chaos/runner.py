@@ -17,6 +17,8 @@ from tests.chaos.verdict import Verdict, Violation, judge, losses
 
 # Every wait of the backend has ended long before, see worker.BOUNDS.
 SETTLE_SECONDS = 15.0
+# Times that one more event is published on every channel, to see who is deaf.
+MARKS = 2
 
 
 @dataclass(slots=True)
@@ -89,17 +91,30 @@ async def _disturb_and_settle(
     found = [
         Violation("tail", v.consumer, v.channel, f"{settle_seconds:g} s later still: {v.text}") for v in left
     ]
-    marks = [mark for answer in await _ask_all(system.producers, "finish") for mark in answer["finished"]]
-    log(f"{time.monotonic() - started:6.2f} s  one more event on every channel")
-    for consumer in system.consumers:
-        consumer.ask(do="expect", payloads=marks)
-    for consumer in system.consumers:
-        try:
-            await consumer.answer(settle_seconds)
-        except TimeoutError:
-            found.append(_deaf(system, consumer, marks, settle_seconds))
+    for attempt in range(MARKS):
+        marks = [mark for answer in await _ask_all(system.producers, "finish") for mark in answer["finished"]]
+        log(f"{time.monotonic() - started:6.2f} s  one more event on every channel")
+        deaf = await _expect(system, marks, settle_seconds)
+        # Some repairs outlast the faults, and where a read had been refused the next loss of a connection is a
+        # Gap: a mark may lie in it. Nobody is deaf who gets the next ones.
+        if not deaf or losses(system.history()) or attempt == MARKS - 1:
+            found += deaf
+            break
     log(f"{time.monotonic() - started:6.2f} s  the end")
     return found
+
+
+async def _expect(system: System, marks: list[str], seconds: float) -> list[Violation]:
+    """Return who does not get all of `marks` in time."""
+    for consumer in system.consumers:
+        consumer.ask(do="expect", payloads=marks)
+    deaf: list[Violation] = []
+    for consumer in system.consumers:
+        try:
+            await consumer.answer(seconds)
+        except TimeoutError:
+            deaf.append(_deaf(system, consumer, marks, seconds))
+    return deaf
 
 
 async def _ask_all(workers: list[Worker], request: str) -> list[dict[str, list[str]]]:
