@@ -25,6 +25,8 @@ def measure(broker: Broker, row: Row, library: str, loop: str, size: Size) -> Fi
     """
     job = _job(broker, row, row.scenario, library, size.options(row, library, loop), loop)
     if row.scenario not in LOADS:
+        if row.traced:
+            job = replace(job, options=job.options | {"traced": True})
         return _on_empty(broker, job, _subscribe if row.scenario == "subscribe" else _alone)
     options = size.load_options(row, library, loop)
     load = _job(broker, row, LOADS[row.scenario], library, options)

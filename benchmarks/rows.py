@@ -88,6 +88,11 @@ class Row:
     one_core: bool = False
     # Events come at a steady pace, not as fast as the server takes them.
     paced: bool = False
+    # In process: subscribers of one channel, and events at once.
+    subscribers: int = 0
+    burst: int = 1
+    # What objects hold is measured, and nothing else.
+    traced: bool = False
     # Also measure what a blocking socket reaches.
     limited: bool = False
     # What gapless is compared with; None: with nothing.
@@ -180,6 +185,40 @@ ROWS = (
         against="unchained",
     ),
     Row(
+        "fanout-1000",
+        "hub: 1 event to 1,000 subscribers, in process",
+        "fanout",
+        "memory",
+        (Must("cpu_us", "part", 3),),
+        subscribers=1000,
+    ),
+    Row(
+        "fanout-1000-bursts",
+        "hub: bursts of 10 events to 1,000 subscribers, in process",
+        "fanout",
+        "memory",
+        (Must("cpu_us", "part", 8),),
+        subscribers=1000,
+        burst=10,
+    ),
+    Row(
+        "fanout-10000",
+        "hub: 1 event to 10,000 subscribers, in process",
+        "fanout",
+        "memory",
+        (Must("cpu_us", "part", 3),),
+        subscribers=10_000,
+    ),
+    Row(
+        "subscriber-memory",
+        "hub: an idle subscriber with its task, in process",
+        "fanout",
+        "memory",
+        (Must("traced_bytes", "part", 3),),
+        subscribers=1000,
+        traced=True,
+    ),
+    Row(
         "idle-streams",
         "10,000 subscribed idle channels, Streams",
         "idle",
@@ -223,6 +262,7 @@ ROWS = (
 )
 
 CHANNELS = 10_000
+FANOUT_DELIVERIES = 200_000
 EVENTS_PER_SECOND = 200
 
 # Each takes some tenths of a second of CPU. More than 100,000 would fill gapless's backlog.
@@ -278,6 +318,10 @@ class Size:
             events = PACED_EVENTS if row.paced else RECEIVED_EVENTS[library, row.kind]
             events = round(events * self.receive_share)
             return {"events": events, "warm_events": events // 10}
+        if row.scenario == "fanout":
+            deliveries = FANOUT_DELIVERIES * self.receive_share
+            rounds = max(3, round(deliveries / row.subscribers / row.burst))
+            return {"subscribers": row.subscribers, "burst": row.burst, "rounds": rounds}
         if row.scenario in {"subscribe", "recover"}:
             return {"channels": CHANNELS}
         options = {

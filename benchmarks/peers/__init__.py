@@ -2,13 +2,15 @@
 
 backend(kind, client)        a backend of kind "pubsub" or "streams", with the library's defaults
 Publisher(kind)              the commands with which a publisher of that library would publish
+open_hub()                   a broker in memory with its hub: `publish(data)`, and `subscribe()`, which returns an
+                             async iterator, on one channel
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
@@ -16,6 +18,7 @@ from redis.asyncio import Redis
 from benchmarks.protocol import Job
 
 PREFIX = "BENCH"
+CHANNEL = "room"
 HISTORY = 100
 PAYLOAD_BYTES = 64
 
@@ -35,6 +38,14 @@ class Publisher(Protocol):
 def publisher(job: Job) -> Publisher:
     made: Publisher = importlib.import_module(f"benchmarks.peers.{job.library}").Publisher(job.kind)
     return made
+
+
+def open_hub(job: Job) -> AbstractAsyncContextManager[Any]:
+    """Give the library's hub, started."""
+    hub: AbstractAsyncContextManager[Any] = importlib.import_module(
+        f"benchmarks.peers.{job.library}"
+    ).open_hub()
+    return hub
 
 
 @asynccontextmanager

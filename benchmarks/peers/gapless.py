@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
 
-from benchmarks.peers import HISTORY, PREFIX, Command
+from benchmarks.peers import CHANNEL, HISTORY, PREFIX, Command
+from gapless import Channels, MemoryChannelsBackend
 from gapless.backends.redis import (
     RedisChannelsBackend,
     RedisChannelsPubSubBackend,
@@ -19,6 +22,27 @@ def backend(kind: str, client: Any) -> RedisChannelsBackend:
     if kind == "pubsub":
         return RedisChannelsPubSubBackend(redis=client, key_prefix=PREFIX)
     return RedisChannelsStreamBackend(HISTORY, redis=client, key_prefix=PREFIX)
+
+
+class Hub:
+    """`Channels` with its defaults."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+
+    async def publish(self, data: bytes) -> None:
+        await self._channels.publish(data, CHANNEL)
+
+    async def subscribe(self) -> AsyncIterator[Any]:
+        subscriber = self._channels.subscribe(CHANNEL)
+        await subscriber.open()
+        return aiter(subscriber)
+
+
+@asynccontextmanager
+async def open_hub() -> AsyncIterator[Hub]:
+    async with Channels(MemoryChannelsBackend(HISTORY)) as channels:
+        yield Hub(channels)
 
 
 class Publisher:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+from litestar.channels import ChannelsPlugin
+from litestar.channels.backends.memory import MemoryChannelsBackend
 from litestar.channels.backends.redis import (
     RedisChannelsPubSubBackend,
     RedisChannelsStreamBackend,
 )
 from redis.asyncio import Redis
 
-from benchmarks.peers import HISTORY, PREFIX, Command
+from benchmarks.peers import CHANNEL, HISTORY, PREFIX, Command
 
 # Litestar reads its streams from time to time: what MAXLEN trims in between would be lost.
 UNTRIMMED = 10_000_000
@@ -23,6 +27,26 @@ def backend(kind: str, client: Any) -> Any:
     if kind == "pubsub":
         return RedisChannelsPubSubBackend(redis=client, key_prefix=PREFIX)
     return RedisChannelsStreamBackend(HISTORY, redis=client, key_prefix=PREFIX)
+
+
+class Hub:
+    """`ChannelsPlugin` with its defaults."""
+
+    def __init__(self, plugin: ChannelsPlugin) -> None:
+        self._plugin = plugin
+
+    async def publish(self, data: bytes) -> None:
+        await self._plugin.wait_published(data, [CHANNEL])
+
+    async def subscribe(self) -> AsyncIterator[Any]:
+        subscriber = await self._plugin.subscribe([CHANNEL])
+        return aiter(subscriber.iter_events())
+
+
+@asynccontextmanager
+async def open_hub() -> AsyncIterator[Hub]:
+    async with ChannelsPlugin(MemoryChannelsBackend(HISTORY), arbitrary_channels_allowed=True) as plugin:
+        yield Hub(plugin)
 
 
 class Publisher:

@@ -137,8 +137,10 @@ class Channels:
         await self._publish(self.encode(data), self._names(channels))
 
     def publish_nowait(self, data: Any, channels: Names) -> None:
-        """Queue a publish. Those to one channel keep their order; errors are counted and given to
-        `on_publish_error`.
+        """Queue a publish; errors are counted and given to `on_publish_error`.
+
+        They are sent in order, up to 100 at once; after a fault, one that has to be sent again may come after
+        those that were sent with it. `publish()` each when the one before it is confirmed where that matters.
 
         Raises:
             BackendUnavailable: The queue is full.

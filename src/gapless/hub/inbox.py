@@ -65,16 +65,21 @@ class Inbox(Waiter):
     def _take(self, limit: int) -> list[Entry]:
         """Return what is to be handed on, in order; if there is nothing, see to it that this is woken."""
         taken = self._taken
+        reader = self._single
         if taken:
-            self._fold()
             if self._at < len(taken):
                 # The caller went away from what it had asked for.
+                self._fold()
                 rest = self._taken = taken[self._at :]
                 self._at = self._folded = 0
                 return rest
+            reached = taken[-1].reached
+            if reader is not None and reached is not None:
+                reader.reached = reached
+            else:
+                self._fold()
             self._taken = NOTHING
             self._at = self._folded = 0
-        reader = self._single
         if reader is not None and reader.plain:
             # The hot path: what `Reader.take()` does for a reader that is live.
             log = reader.log
@@ -82,9 +87,9 @@ class Inbox(Waiter):
             if position == log.end:
                 log.waiters[self] = None
                 return NOTHING
-            position -= log.start
-            entries = log.entries[position : position + limit]
-            reader.position += len(entries)
+            start = position - log.start
+            entries = log.entries[start : start + limit]
+            reader.position = position + len(entries)
         else:
             entries = self._take_all() if reader is None else reader.take(limit)
             if not entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Literal, Self
 
@@ -90,6 +91,7 @@ class Subscriber(Inbox):
         if request is None:
             raise HubClosed("a subscriber is opened once; make another one with subscribe()")
         hub = request.hub()
+        self.bind(asyncio.get_running_loop())
         channels = await hub.upstream.open(self.channels)
         # From here on, `close()` gives them back.
         self._hub = hub
