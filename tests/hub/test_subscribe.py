@@ -252,6 +252,25 @@ async def test_who_waits_is_woken_by_the_end(make_hub: MakeHub) -> None:
     assert await asyncio.gather(*tasks) == [[], []]
 
 
+async def test_who_waits_for_the_history_is_told_of_the_end(
+    make_hub: MakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = asyncio.Event()
+
+    async def never(*arguments: Any, **options: Any) -> list[Any]:
+        reading.set()
+        await asyncio.Event().wait()
+        return []
+
+    async with make_hub() as hub:
+        monkeypatch.setattr(hub.backend, "recent", never)
+        opening = asyncio.create_task(hub.subscribe("a", history=3).open())
+        await reading.wait()
+    with pytest.raises(HubClosed, match="while the history was read"):
+        async with asyncio.timeout(5):
+            await opening
+
+
 async def test_a_cancelled_task_disturbs_no_other_one(hub: Channels) -> None:
     async def consume(subscriber: Any) -> list[bytes]:
         return data(await take(aiter(subscriber), 1))

@@ -191,13 +191,14 @@ class Channels:
             arguments.check_at_least(0, history=history)
         request = Request(
             self._hub,
+            names,
             history=history or 0,
             after=_positions(after, names),
             policy=policy,
             max_events=max_backlog,
             max_bytes=max_backlog_bytes,
         )
-        return Subscriber(names, request)
+        return Subscriber(request)
 
     def encode(self, data: Any) -> bytes:
         """Return `data` as it is published.

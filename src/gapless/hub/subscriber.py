@@ -27,11 +27,12 @@ Cause = Literal["hub", "backlog", "caller"]
 class Request:
     """What a subscriber is to be: the arguments of `Channels.subscribe()`, checked."""
 
-    __slots__ = ("after", "history", "hub", "max_bytes", "max_events", "policy")
+    __slots__ = ("after", "channels", "history", "hub", "max_bytes", "max_events", "policy")
 
     def __init__(
         self,
         hub: Callable[[], Open],
+        channels: tuple[str, ...],
         *,
         history: int,
         after: Mapping[str, str],
@@ -40,6 +41,7 @@ class Request:
         max_bytes: int,
     ) -> None:
         self.hub = hub
+        self.channels = channels
         self.history = history
         self.after = after
         self.policy: Policy = policy
@@ -55,17 +57,15 @@ class Subscriber(Inbox):
     closed, or when it was too slow and its policy is `disconnect`, after what waited until then.
 
     Attributes:
-        channels: Their names, in order.
         ended_by: None while it is open. `hub`: the hub was closed. `backlog`: it was too slow, and a Gap says
             so. `caller`: `close()`.
         on_end: Called once when it ends, for who may be waiting for something else: for a slow client.
     """
 
-    __slots__ = ("_hub", "_request", "channels", "ended_by", "on_end")
+    __slots__ = ("_hub", "_request", "ended_by", "on_end")
 
-    def __init__(self, channels: Sequence[str], request: Request) -> None:
+    def __init__(self, request: Request) -> None:
         super().__init__()
-        self.channels = tuple(channels)
         self.ended_by: Cause | None = None
         self.on_end: Callable[[], object] | None = None
         self._request: Request | None = request
@@ -82,7 +82,7 @@ class Subscriber(Inbox):
         """Subscribe. Once; `close()` must follow, unless this raises.
 
         Raises:
-            HubClosed: The hub is not open, or this was opened before.
+            HubClosed: The hub is not open, or is closed meanwhile; or this was opened before.
             ConfigurationError: The backend has no history, and one is asked for.
             BackendUnavailable: The history has to be read, and the server is away.
             BackendError: The server refuses the subscription or the read.
@@ -92,7 +92,13 @@ class Subscriber(Inbox):
             raise HubClosed("a subscriber is opened once; make another one with subscribe()")
         hub = request.hub()
         self.bind(asyncio.get_running_loop())
-        channels = await hub.upstream.open(self.channels)
+        channels = await hub.upstream.open(request.channels)
+        if not hub.upstream.has_ids and (request.history or request.after or request.policy == "spill"):
+            hub.upstream.release(channels)
+            raise ConfigurationError(
+                f"{type(hub.upstream.backend).__name__} keeps no history: there is none to send, to resume "
+                "from, or to spill to; use a backend that does, as RedisChannelsStreamBackend"
+            )
         # From here on, `close()` gives them back.
         self._hub = hub
         self.opening = True
@@ -102,6 +108,8 @@ class Subscriber(Inbox):
                 await self
                 if self._error is not None:
                     raise self._error
+                if not self._live:
+                    raise HubClosed("the hub was closed while the history was read")
         except BaseException:
             self.close()
             raise
@@ -147,6 +155,13 @@ class Subscriber(Inbox):
             await self
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """Their names, in order."""
+        if self._request is not None:
+            return self._request.channels
+        return tuple(reader.log.channel for reader in self._readers)
+
+    @property
     def cursor(self) -> str | None:
         """Where this subscriber is, for `subscribe(after=)`: after what it was given; also after its end.
 
@@ -182,19 +197,13 @@ class Subscriber(Inbox):
         self.ended_by = cause
         hub = self._hub
         if hub is not None:
-            names = {reader.log.channel for reader in self._readers} or self.channels
-            hub.upstream.leave(names, self._readers)
+            hub.upstream.leave(self._readers)
             hub.upstream.wakeups.wake((self,))
         if self.on_end is not None:
             self.on_end()
 
     def _attach(self, hub: Open, channels: Sequence[Channel], request: Request) -> None:
         history, after = request.history, request.after
-        if not hub.upstream.has_ids and (history or after or request.policy == "spill"):
-            raise ConfigurationError(
-                f"{type(hub.upstream.backend).__name__} keeps no history: there is none to send, to resume "
-                "from, or to spill to; use a backend that does, as RedisChannelsStreamBackend"
-            )
         readers: list[Reader] = []
         for channel in channels:
             reader = Reader(

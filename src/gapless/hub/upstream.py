@@ -100,13 +100,12 @@ class Upstream:
         if self._idle and self._idle_timer is None and not self.closed:
             self._idle_timer = self._loop.call_later(self._linger_seconds, self._close_idle)
 
-    def leave(self, names: Iterable[str], readers: Iterable[Reader]) -> None:
-        """A subscriber uses channels no more, and waits for nothing."""
-        channels = [self.channels[name] for name in names]
-        for channel in channels:
+    def leave(self, readers: Iterable[Reader]) -> None:
+        """A subscriber uses the channels of its readers no more, and waits for nothing."""
+        channels = [self.channels[reader.log.channel] for reader in readers]
+        for channel, reader in zip(channels, readers, strict=True):
             for replay in channel.replays.values():
-                for reader in readers:
-                    replay.readers.pop(reader, None)
+                replay.readers.pop(reader, None)
         self.release(channels)
 
     def subscribers(self) -> set[Any]:
