@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from litestar.testing import TestClient
 
 from tests.support.servers import Server
 
-README = Path(__file__).parent.parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent.parent
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
 
 
 async def test_plain_asyncio_prints_what_the_readme_says(
@@ -37,3 +40,27 @@ def test_the_migrated_litestar_application_sends_history_and_live_events(
             assert socket.receive_text(timeout=5) == "live"
         with client.websocket_connect("/news") as socket:
             assert socket.receive_text(timeout=5) == "live"
+
+
+async def test_the_hub_prints_what_its_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    from examples.hub import main
+
+    await main()
+    assert f"```\n{capsys.readouterr().out}```" in (DOCS / "hub.md").read_text()
+
+
+async def test_slow_clients_get_what_the_page_of_the_hub_says(capsys: pytest.CaptureFixture[str]) -> None:
+    from examples.slow_clients import main
+
+    await main()
+    page = (DOCS / "hub.md").read_text()
+    for line in capsys.readouterr().out.splitlines():
+        policy, _, outcome = line.partition(": ")
+        assert re.search(rf"\| `{policy}` \| .* \| {outcome} \|", page)
+
+
+async def test_the_tests_of_an_application_pass() -> None:
+    import examples.testing_an_application as example
+
+    await example.test_the_customer_is_told()
+    await example.test_a_browser_that_comes_back_gets_what_it_missed()

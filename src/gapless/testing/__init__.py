@@ -4,5 +4,6 @@
 """
 
 from gapless.testing.contract import BackendContract
+from gapless.testing.hub import settled
 
-__all__ = ["BackendContract"]
+__all__ = ["BackendContract", "settled"]
