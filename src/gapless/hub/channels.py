@@ -121,6 +121,14 @@ class Channels:
             finally:
                 await self.backend.on_shutdown()
 
+    def drain(self) -> None:
+        """End the subscribers, and take no new ones; publishing goes on until the hub is closed."""
+        hub = self._open
+        if hub is not None:
+            hub.draining = True
+            for subscriber in hub.upstream.subscribers():
+                subscriber.end("hub")
+
     async def publish(self, data: Any, channels: Names) -> None:
         """Publish to one or more channels, and return when the backend has confirmed it.
 
@@ -190,7 +198,7 @@ class Channels:
         if history is not None:
             arguments.check_at_least(0, history=history)
         request = Request(
-            self._hub,
+            self._hub_for_subscribers,
             names,
             history=history or 0,
             after=_positions(after, names),
@@ -233,17 +241,17 @@ class Channels:
 
     def _hub(self) -> Open:
         if self._open is None:
-            raise HubClosed(
-                "the hub is not open: use it inside `async with channels:`, or the application's lifespan"
-            )
+            raise HubClosed(NOT_OPEN)
         return self._open
 
+    def _hub_for_subscribers(self) -> Open:
+        hub = self._hub()
+        if hub.draining:
+            raise HubClosed("the hub is being closed")
+        return hub
+
     async def _publish(self, data: bytes, names: tuple[str, ...]) -> None:
-        hub = self._open
-        if hub is None:
-            raise HubClosed(
-                "the hub is not open: use it inside `async with channels:`, or the application's lifespan"
-            )
+        hub = self._hub()
         await self.backend.publish(data, names)
         hub.published += 1
 

@@ -15,3 +15,5 @@ class Open:
         self.outbox = outbox
         self.replays = Replays(upstream)
         self.published = 0
+        # No new subscribers.
+        self.draining = False

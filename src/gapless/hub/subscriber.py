@@ -62,7 +62,7 @@ class Subscriber(Inbox):
         on_end: Called once when it ends, for who may be waiting for something else: for a slow client.
     """
 
-    __slots__ = ("_hub", "_request", "ended_by", "on_end")
+    __slots__ = ("_hub", "_interrupted", "_request", "ended_by", "on_end")
 
     def __init__(self, request: Request) -> None:
         super().__init__()
@@ -70,6 +70,7 @@ class Subscriber(Inbox):
         self.on_end: Callable[[], object] | None = None
         self._request: Request | None = request
         self._hub: Open | None = None
+        self._interrupted = False
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -145,14 +146,23 @@ class Subscriber(Inbox):
     async def entries(self, limit: int = ALL) -> list[Entry]:
         """As `batch()`, for transports: entries, which are shared by all subscribers of their channel.
 
+        None at the end, or after `interrupt()`.
+
         They count as taken, for `cursor`, when `advance()` says so. What was not is returned again.
         """
         self._check_opened()
         while True:
             entries = self._take(limit)
-            if entries or not self._live:
+            if entries or not self._live or self._interrupted:
+                self._interrupted = False
                 return entries
             await self
+
+    def interrupt(self) -> None:
+        """Let `entries()` return, this time or the next, though there may be none."""
+        self._interrupted = True
+        if self._hub is not None:
+            self._hub.upstream.wakeups.wake((self,))
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -172,6 +182,12 @@ class Subscriber(Inbox):
             (reader.log.digest, reader.reached) for reader in self._readers if reader.reached is not None
         ]
         return cursors.join(positions) if positions else None
+
+    @property
+    def positions(self) -> dict[str, str]:
+        """The same by channel: what `cursor` says in one text."""
+        self._fold()
+        return {reader.log.channel: reader.reached for reader in self._readers if reader.reached is not None}
 
     @property
     def stats(self) -> SubscriberStats:

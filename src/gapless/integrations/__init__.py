@@ -1,0 +1,1 @@
+"""Web frameworks, each imported in its own file only."""

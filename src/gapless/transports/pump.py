@@ -1,0 +1,117 @@
+"""What every connection needs: events out, the client's leaving noticed, an end in any case."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from gapless._core.log import Entry
+from gapless.hub import Subscriber
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Pump:
+    """Serves one client from one subscriber, with one task beside the caller's, and one timer.
+
+    Args:
+        subscriber: Open; it is closed when `run()` ends.
+        heartbeat: Seconds without an event after which `next()` returns None; None for never.
+    """
+
+    def __init__(self, subscriber: Subscriber, heartbeat: float | None) -> None:
+        self._subscriber = subscriber
+        self._heartbeat = heartbeat
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent_at = self._loop.time()
+        self._due = False
+        # The task that sends, while it may be stopped; whether it was; and why, if that was an error.
+        self._task: asyncio.Task[Any] | None = None
+        self._stopped = False
+        self._error: Exception | None = None
+
+    async def next(self, limit: int) -> list[Entry] | None:
+        """Return `limit` entries to send at most; none at the end; None if a sign of life is due."""
+        while True:
+            entries = await self._subscriber.entries(limit)
+            if not entries and self._subscriber.ended_by is None and not self._due:
+                continue
+            self._sent_at = self._loop.time()
+            if entries or not self._due:
+                return entries
+            self._due = False
+            return None
+
+    async def run(
+        self,
+        push: Callable[[], Awaitable[None]],
+        receive: Receive,
+        goodbye: str,
+        on_message: Callable[[Message], None] | None = None,
+    ) -> None:
+        """Run `push` until it ends, the client leaves, or the subscriber was too slow.
+
+        Args:
+            push: Sends what `next()` returns.
+            receive: The connection's.
+            goodbye: Type of the message that says the client has left.
+            on_message: Gets other messages. What it raises ends the connection, and is raised here.
+        """
+        task = self._task = asyncio.current_task()
+        # A client that takes nothing lets `push` wait in `send` for ever.
+        self._subscriber.on_end = self._ended
+        watching = self._loop.create_task(self._watch(receive, goodbye, on_message))
+        self._beat()
+        try:
+            try:
+                await push()
+            finally:
+                self._task = None
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._subscriber.close()
+                watching.cancel()
+                await asyncio.wait({watching})
+        except asyncio.CancelledError:
+            if not self._stopped or task is None or task.uncancel():
+                raise
+        except OSError:
+            # What servers raise when the client has left.
+            pass
+        if self._error is not None:
+            raise self._error
+
+    async def _watch(
+        self, receive: Receive, goodbye: str, on_message: Callable[[Message], None] | None
+    ) -> None:
+        try:
+            while (message := await receive())["type"] != goodbye:
+                if on_message is not None:
+                    on_message(message)
+        except Exception as error:
+            self._error = error
+        self._stop()
+
+    def _ended(self) -> None:
+        if self._subscriber.ended_by == "backlog":
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._task is not None and not self._stopped:
+            self._stopped = True
+            self._task.cancel()
+
+    def _beat(self) -> None:
+        """Look whether a sign of life is due: one timer, however many events there are."""
+        if self._heartbeat is None:
+            return
+        left = self._sent_at + self._heartbeat - self._loop.time()
+        if left <= 0:
+            self._due = True
+            self._subscriber.interrupt()
+            left = self._heartbeat
+        self._timer = self._loop.call_later(left, self._beat)

@@ -1,0 +1,173 @@
+"""Server-sent events: the frames, and the pump of one connection.
+
+Each event carries the cursor of its reader as its `id`, so that a browser's `EventSource`, which sends the
+last one back in the header `Last-Event-ID`, goes on exactly where it was. The stream begins with an id and no
+data, which `EventSource` remembers and does not dispatch: a client that has received nothing can resume, too.
+
+Source: WHATWG HTML, 9.2 Server-sent events.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from base64 import b64encode
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from gapless._core import cursor as cursors
+from gapless._core.event import Event, Gap
+from gapless._core.log import Entry
+from gapless.hub import Subscriber
+from gapless.transports.pump import Message, Pump, Receive, Send
+
+Header = tuple[bytes, bytes]
+
+HEADERS: tuple[Header, ...] = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    # no-transform: a proxy that compresses would hold events back. The last is for nginx.
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
+
+# So many events are sent in one chunk, and one write, at most.
+CHUNK_EVENTS = 128
+
+_NEWLINE = re.compile(rb"\r\n|\r|\n")
+
+
+class Frames:
+    """Makes the bytes of events, each once for all clients of a channel.
+
+    Args:
+        envelope: Send ``{"channel": ..., "data": ...}`` as data, and not the payload alone, which does not
+            say what channel it is of.
+        base64: Send payloads in base64. Without it a payload that is not UTF-8 is an event of the type
+            ``base64``, and each kind of line end arrives as a line feed.
+    """
+
+    def __init__(self, *, envelope: bool, base64: bool) -> None:
+        self._envelope = envelope
+        self._base64 = base64
+        # In Entry.frames, which is shared with whoever makes others.
+        self._key = ("sse", envelope, base64)
+
+    def of(self, entry: Entry) -> bytes:
+        """Return the frame of an entry, without its id and without the empty line that ends it."""
+        frames = entry.frames
+        if frames is None:
+            frames = entry.frames = {}
+        frame: bytes | None = frames.get(self._key)
+        if frame is None:
+            frame = frames[self._key] = self._make(entry.item)
+        return frame
+
+    def _make(self, item: Event | Gap) -> bytes:
+        if isinstance(item, Gap):
+            return b"event: gap\ndata: " + msgspec.json.encode(gap_fields(item)) + b"\n"
+        kind, data = b"", item.data
+        is_text = not self._base64 and is_utf8(data)
+        if not is_text:
+            kind, data = b"" if self._base64 else b"event: base64\n", b64encode(data)
+        if self._envelope:
+            data = msgspec.json.encode({"channel": item.channel, "data": data.decode()})
+        if b"\n" in data or b"\r" in data:
+            return kind + b"".join(b"data: " + line + b"\n" for line in _NEWLINE.split(data))
+        return kind + b"data: " + data + b"\n"
+
+
+class EventStream:
+    """The answer to one request.
+
+    Args:
+        subscriber: Open; it is closed when the answer ends.
+        frames: Makes the bytes.
+        heartbeat: Seconds without an event after which a comment is sent, so that proxies keep the
+            connection, and a client that is gone is noticed.
+        retry: Seconds after which a client comes back when the connection was lost.
+        headers: More headers.
+    """
+
+    def __init__(
+        self,
+        subscriber: Subscriber,
+        frames: Frames,
+        *,
+        heartbeat: float,
+        retry: float,
+        headers: Iterable[Header] = (),
+    ) -> None:
+        self._subscriber = subscriber
+        self._frames = frames
+        self._retry = retry
+        self._headers = [*HEADERS, *headers]
+        self._pump = Pump(subscriber, heartbeat)
+
+    async def serve(self, receive: Receive, send: Send) -> None:
+        """Send until the client leaves, the hub is closed, or the subscriber was too slow."""
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        cursor = self._subscriber.cursor
+        beginning = b"retry: %d\n" % round(self._retry * 1000)
+        beginning += b"\n" if cursor is None else b"id: " + cursor.encode() + b"\n\n"
+
+        async def push() -> None:
+            await send(_body(beginning))
+            while True:
+                entries = await self._pump.next(CHUNK_EVENTS)
+                if entries is None:
+                    await send(_body(b":\n\n"))
+                elif entries:
+                    await send(_body(self._chunk(entries)))
+                else:
+                    break
+            # Clients that come back all at once would be a stampede.
+            again = self._retry * random.uniform(1, 5)  # noqa: S311 (jitter, not a secret)
+            await send(_body(b"retry: %d\n\n" % round(again * 1000), more=False))
+
+        await self._pump.run(push, receive, "http.disconnect")
+
+    def _chunk(self, entries: list[Entry]) -> bytes:
+        subscriber, of = self._subscriber, self._frames.of
+        if len(subscriber.channels) > 1:
+            parts: list[bytes] = []
+            for entry in entries:
+                subscriber.advance()
+                parts.append(of(entry) + _id(subscriber.cursor))
+            return b"".join(parts)
+        subscriber.advance(len(entries))
+        return b"".join([_with_id(entry, of(entry)) for entry in entries])
+
+
+def _with_id(entry: Entry, frame: bytes) -> bytes:
+    """Return the whole frame for readers of one channel: their cursors are equal, so it is made once."""
+    frames = entry.frames
+    whole: bytes | None = frames.get(frame)
+    if whole is None:
+        channel, reached = entry.item.channel, entry.reached
+        cursor = None if reached is None else cursors.join([(cursors.digest(channel), reached)])
+        whole = frames[frame] = frame + _id(cursor)
+    return whole
+
+
+def _id(cursor: str | None) -> bytes:
+    return b"\n" if cursor is None else b"id: " + cursor.encode() + b"\n\n"
+
+
+def _body(body: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+def gap_fields(gap: Gap) -> dict[str, Any]:
+    """Return a gap as clients get it."""
+    return {"channel": gap.channel, "after": gap.after, "reason": gap.reason, "lost": gap.lost}
+
+
+def is_utf8(data: bytes) -> bool:
+    """Return whether `data` is text that UTF-8 encodes."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

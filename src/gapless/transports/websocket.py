@@ -1,0 +1,220 @@
+"""WebSockets: plain payloads, or an envelope with which a client can resume; the subprotocol chooses.
+
+Without a subprotocol each frame is a payload, as Litestar's plugin sends them: there is nothing to resume
+with, and gaps can't be seen. With `gapless.v1` all messages are JSON:
+
+    client, once, first         {"after": {"room": "1700000000000-0"}}     where it was, by channel; or {}
+    server, once, first         {"ready": {"room": "1700000000000-0"}}     where it begins
+    server, for each event      {"channel": "room", "id": "1700000000001-0", "data": "..."}
+                                with "base64": true if the payload is not UTF-8
+    server, for each gap        {"gap": {"channel": "room", "after": ..., "reason": "trimmed", "lost": null}}
+                                with "id" if the client is somewhere else after it
+
+A client keeps the last id of each channel and sends them all in `after` when it comes back. Close codes of
+44xx ask it to come back, those of 45xx not to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Literal
+
+import msgspec
+
+from gapless._core.event import Event, Gap
+from gapless._core.log import Entry
+from gapless.errors import BackendError, HubClosed, UnknownChannel
+from gapless.hub import Subscriber
+from gapless.transports.pump import Message, Pump, Receive, Send
+from gapless.transports.sse import gap_fields, is_utf8
+
+PROTOCOL = "gapless.v1"
+
+# Come back.
+TOO_SLOW = 4408
+GOING_AWAY = 4410
+UNAVAILABLE = 4413
+# Don't.
+BAD_REQUEST = 4500
+FORBIDDEN = 4503
+UNKNOWN_CHANNEL = 4504
+REFUSED = 4511
+
+# A close reason is at most 123 bytes (RFC 6455, 5.5).
+MAX_REASON_BYTES = 123
+
+# So many events are taken at once.
+BATCH_EVENTS = 128
+
+CLOSE_SECONDS = 2.0
+
+_FIRST_MESSAGE_CHARACTERS = 1024 * 1024
+
+Mode = Literal["text", "binary"]
+Subscribe = Callable[[Mapping[str, str] | None], Subscriber]
+
+
+class ClosedError(Exception):
+    """The connection is to be closed with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class _First(msgspec.Struct, forbid_unknown_fields=True):
+    after: dict[str, str] = {}
+
+
+class Socket:
+    """One connection, from before it is accepted to its end.
+
+    Args:
+        subscribe: Makes the subscriber; gets where the client was, None if it did not say.
+        receive: The connection's, which has received `websocket.connect` already.
+        send: The connection's.
+        offered: The subprotocols that the client offers.
+        mode: Frames of plain payloads. `text`: those that are not UTF-8 are binary all the same.
+        first_message_timeout: Seconds in which a client has to say where it was.
+    """
+
+    def __init__(
+        self,
+        subscribe: Subscribe,
+        receive: Receive,
+        send: Send,
+        *,
+        offered: tuple[str, ...] = (),
+        mode: Mode = "text",
+        first_message_timeout: float = 10.0,
+    ) -> None:
+        self._subscribe = subscribe
+        self._receive = receive
+        self._send = send
+        self._in_envelope = PROTOCOL in offered
+        self._mode: Mode = mode
+        self._first_message_timeout = first_message_timeout
+
+    async def serve(self) -> None:
+        """Accept, and send until the client leaves, the hub is closed, or the subscriber was too slow."""
+        await self._send({"type": "websocket.accept", "subprotocol": PROTOCOL if self._in_envelope else None})
+        try:
+            after = await self._first_message() if self._in_envelope else None
+            subscriber = await self._open(after)
+            await self._push_all(subscriber)
+            if subscriber.ended_by == "backlog":
+                raise ClosedError(TOO_SLOW, "too slow: events were dropped; come back and resume")
+            if subscriber.ended_by == "hub":
+                raise ClosedError(GOING_AWAY, "the server goes away; come back and resume")
+        except ClosedError as end:
+            await close(self._send, end.code, end.reason)
+        except OSError:
+            # The client has left.
+            pass
+
+    async def _first_message(self) -> Mapping[str, str]:
+        try:
+            async with asyncio.timeout(self._first_message_timeout):
+                message = await self._receive()
+        except TimeoutError:
+            raise ClosedError(BAD_REQUEST, 'no first message; expected {"after": {...}} or {}') from None
+        if message["type"] == "websocket.disconnect":
+            raise ConnectionError
+        text = message.get("text") or message.get("bytes") or ""
+        try:
+            if len(text) > _FIRST_MESSAGE_CHARACTERS:
+                raise ValueError("too long")
+            return msgspec.json.decode(text, type=_First).after
+        except (ValueError, msgspec.DecodeError) as error:
+            raise ClosedError(BAD_REQUEST, f'expected {{"after": {{...}}}} or {{}}: {error}') from error
+
+    async def _open(self, after: Mapping[str, str] | None) -> Subscriber:
+        try:
+            subscriber = self._subscribe(after)
+            await subscriber.open()
+            return subscriber
+        except UnknownChannel as error:
+            raise ClosedError(UNKNOWN_CHANNEL, str(error)) from error
+        except (ValueError, TypeError) as error:
+            raise ClosedError(BAD_REQUEST, str(error)) from error
+        except HubClosed as error:
+            raise ClosedError(GOING_AWAY, "the server goes away; come back and resume") from error
+        except BackendError as error:
+            # What it says is for the operator, who finds it in the log.
+            raise ClosedError(UNAVAILABLE, "events are not available now; come back later") from error
+
+    async def _push_all(self, subscriber: Subscriber) -> None:
+        pump = Pump(subscriber, None)
+        message_of = envelope if self._in_envelope else self._plain
+        send = self._send
+
+        async def push() -> None:
+            if self._in_envelope:
+                ready = msgspec.json.encode({"ready": subscriber.positions}).decode()
+                await send({"type": "websocket.send", "text": ready})
+            while entries := await pump.next(BATCH_EVENTS):
+                for entry in entries:
+                    message = message_of(entry)
+                    if message is not None:
+                        await send(message)
+                    subscriber.advance()
+
+        await pump.run(push, self._receive, "websocket.disconnect")
+
+    def _plain(self, entry: Entry) -> Message | None:
+        if isinstance(entry.item, Gap):
+            return None
+        data = entry.item.data
+        text = None if self._mode == "binary" else _cached(entry, "text", _text_of)
+        if text is None:
+            return {"type": "websocket.send", "bytes": data}
+        return {"type": "websocket.send", "text": text}
+
+
+def envelope(entry: Entry) -> Message:
+    """Return the message of `gapless.v1` for an entry."""
+    return {"type": "websocket.send", "text": _cached(entry, PROTOCOL, _envelope_of)}
+
+
+def _cached(entry: Entry, key: str, make: Callable[[Entry], str | None]) -> str | None:
+    """Return what `make` makes of an entry; it is made once for all clients."""
+    frames = entry.frames
+    if frames is None:
+        frames = entry.frames = {}
+    if key not in frames:
+        frames[key] = make(entry)
+    text: str | None = frames[key]
+    return text
+
+
+def _text_of(entry: Entry) -> str | None:
+    item = entry.item
+    return item.data.decode() if isinstance(item, Event) and is_utf8(item.data) else None
+
+
+def _envelope_of(entry: Entry) -> str:
+    item = entry.item
+    fields: dict[str, Any]
+    if isinstance(item, Gap):
+        fields = {"gap": gap_fields(item)}
+        if entry.reached is not None:
+            fields["id"] = entry.reached
+    elif is_utf8(item.data):
+        fields = {"channel": item.channel, "id": item.id, "data": item.data.decode()}
+    else:
+        data = b64encode(item.data).decode()
+        fields = {"channel": item.channel, "id": item.id, "data": data, "base64": True}
+    return msgspec.json.encode(fields).decode()
+
+
+async def close(send: Send, code: int, reason: str) -> None:
+    """Close a connection that was accepted; nothing happens if the client has left."""
+    short = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            # A client that takes nothing does not take this either.
+            await send({"type": "websocket.close", "code": code, "reason": short})

@@ -1,0 +1,185 @@
+"""The endpoints for Starlette and FastAPI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from gapless import Channels, ConfigurationError, MemoryChannelsBackend, RedisChannelsStreamBackend
+from gapless.integrations.starlette import allow_all, lifespan, routes
+from gapless.transports import websocket as codes
+from tests.conftest import make_client
+from tests.support.servers import Server
+from tests.support.waiting import until
+from tests.support.web import events, listening, serving
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def app_of(authorize: Callable[..., Any], **options: Any) -> tuple[Starlette, Channels]:
+    hub = Channels(MemoryChannelsBackend(history=100))
+    return Starlette(routes=routes(hub, authorize=authorize, **options), lifespan=lifespan(hub)), hub
+
+
+async def close_code(url: str) -> int:
+    async with asyncio.timeout(10), connect(url) as socket:
+        try:
+            while True:
+                await socket.recv()
+        except ConnectionClosed as end:
+            assert end.rcvd is not None
+            return end.rcvd.code
+
+
+async def test_a_client_names_its_channels() -> None:
+    app, hub = app_of(allow_all)
+    async with (
+        serving(app) as web,
+        connect(f"ws://{web.address}/ws?channel=a") as socket,
+        listening(f"{web.url}/events?channel=a&channel=b") as source,
+    ):
+        await until(lambda: hub.stats.subscribers == 2, "the subscribers")
+        await hub.publish("x", ["b", "a"])
+        assert [json.loads(event.data)["channel"] for event in await events(source, 2)] == ["b", "a"]
+        async with asyncio.timeout(5):
+            assert await socket.recv() == "x"
+
+
+def refuse(connection: HTTPConnection, channels: Sequence[str]) -> bool:
+    return False
+
+
+async def refuse_later(connection: HTTPConnection, channels: Sequence[str]) -> bool:
+    await asyncio.sleep(0)
+    return False
+
+
+def fail(connection: HTTPConnection, channels: Sequence[str]) -> bool:
+    raise ZeroDivisionError
+
+
+def answer_itself(connection: HTTPConnection, channels: Sequence[str]) -> bool:
+    raise HTTPException(401, "log in")
+
+
+def forget_to_answer(connection: HTTPConnection, channels: Sequence[str]) -> None:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("authorize", "status"),
+    [(refuse, 403), (refuse_later, 403), (fail, 403), (answer_itself, 401), (forget_to_answer, 403)],
+)
+async def test_who_may_not_watch_gets_nothing(authorize: Callable[..., Any], status: int) -> None:
+    app, hub = app_of(authorize)
+    async with serving(app) as web, httpx.AsyncClient() as client:
+        response = await client.get(f"{web.url}/events?channel=secret")
+        assert response.status_code == status
+        assert "0-0" not in response.text
+        assert await close_code(f"ws://{web.address}/ws?channel=secret") == codes.FORBIDDEN
+        assert hub.stats.channels == 0
+
+
+def test_somebody_has_to_say_who_may_watch() -> None:
+    with pytest.raises(TypeError):
+        routes(Channels(MemoryChannelsBackend()))  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match="authorize"):
+        routes(Channels(MemoryChannelsBackend()), authorize=None)  # type: ignore[arg-type]
+
+
+async def test_ten_thousand_channels_in_one_request_are_refused() -> None:
+    app, hub = app_of(allow_all)
+    query = "&".join(f"channel={number}" for number in range(4000))  # a request line has a bound, too
+    async with serving(app) as web, httpx.AsyncClient() as client:
+        response = await client.get(f"{web.url}/events?{query}")
+        assert response.status_code == 400
+        assert "1 to 100 channels" in response.text
+        assert (await client.get(f"{web.url}/events")).status_code == 400
+        few = "&".join(f"channel={number}" for number in range(101))
+        assert await close_code(f"ws://{web.address}/ws?{few}") == codes.BAD_REQUEST
+        assert hub.stats.channels == 0
+
+
+async def test_a_server_that_is_away_is_503_and_comes_back(own_server: Server) -> None:
+    redis = make_client(own_server)
+    backend = RedisChannelsStreamBackend(100, redis=redis, publish_timeout=0.2, subscribe_timeout=0.2)
+    hub = Channels(backend)
+    app = Starlette(routes=routes(hub, authorize=allow_all, history=1), lifespan=lifespan(hub))
+    async with serving(app) as web, httpx.AsyncClient() as client:
+        await hub.publish("before", "a")
+        own_server.kill()
+        response = await client.get(f"{web.url}/events?channel=a")
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "2"
+        assert await close_code(f"ws://{web.address}/ws?channel=b") == codes.UNAVAILABLE
+        own_server.start()
+        await until(lambda: backend.health().connected, "the reconnect")
+        async with listening(f"{web.url}/events?channel=a") as source:
+            await until(lambda: hub.stats.subscribers, "the subscriber")
+            await hub.publish("after", "a")
+            assert (await events(source, 1))[0].data in {"after", "before"}
+    await redis.aclose()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_server_stops_though_streams_are_open(server: Server, number: signal.Signals) -> None:
+    """A process of its own, as users run it; without the lifespan of ours it would wait for ever."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "uvicorn", "examples.fastapi_notifications:app", "--port", "0",
+        cwd=ROOT, env=os.environ | {"REDIS_URL": server.url}, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        log = b""
+        async with asyncio.timeout(20):
+            while b"running on http://" not in log:
+                log += await process.stderr.readline()
+        address = log.decode().split("running on ")[1].split()[0]
+        async with listening(f"{address}/users/anna/events") as source:
+            chunks = source.response.aiter_raw()
+            await anext(chunks)
+            process.send_signal(number)
+            async with asyncio.timeout(10):
+                assert b"retry: " in b"".join([chunk async for chunk in chunks])
+        async with asyncio.timeout(10):
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_the_example_resumes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", server.url)
+    sys.modules.pop("examples.fastapi_notifications", None)
+    from examples.fastapi_notifications import app, hub
+
+    async with serving(app) as web, httpx.AsyncClient() as client:
+
+        async def notify(text: str) -> None:
+            response = await client.post(f"{web.url}/users/anna/notifications", params={"text": text})
+            assert response.status_code == 200
+
+        async with listening(f"{web.url}/users/anna/events") as source:
+            await until(lambda: hub.stats.subscribers, "the browser")
+            await notify("one")
+            (seen,) = await events(source, 1)
+        await notify("two")
+        await notify("three")
+        async with listening(f"{web.url}/users/anna/events", last_event_id=seen.id) as source:
+            assert [json.loads(event.data)["text"] for event in await events(source, 2)] == ["two", "three"]
