@@ -152,6 +152,7 @@ class Log:
         What was published before that is not live, though it may still arrive.
         """
         self.position = position
+        self.last = None
         self._floor = None if position is None else id_key(position.partition("@")[0])
         entries, self.entries = self.entries, []
         self.start = self.end
