@@ -41,7 +41,7 @@ class Reader:
     """
 
     __slots__ = (
-        "_dropping", "_floor", "_kept", "_lost", "_policy", "_skip", "after", "attached", "dropped", "ended",
+        "_dropping", "_floor", "_kept", "_known", "_lost", "_policy", "after", "attached", "dropped", "ended",
         "log", "max_bytes", "max_events", "owner", "plain", "position", "reached", "spilled",
     )  # fmt: skip
 
@@ -65,9 +65,8 @@ class Reader:
         # What was passed over between the two; and what the log had counted when dropping began.
         self._lost: Lost | None = None
         self._dropping: Lost | None = None
-        # What it has from the history and may come again: these ids; and, as long as ids don't go backwards,
-        # all up to this one.
-        self._skip: frozenset[str | None] | None = None
+        # What it has from the history and may come again: all up to here, as long as ids don't go backwards.
+        self._known: str | None = None
         self._floor: tuple[int, int] | None = None
         log.attach(self)
 
@@ -92,12 +91,14 @@ class Reader:
         """Return the next entries, `limit` at most; none if none waits, or `after` has to be read first."""
         if self._policy == "dropleft":
             self.check()
+        elif self._floor is not None and self.attached:
+            self._settle()
         taken = self._take_rest(limit)
         self.plain = (
             self.attached
             and self._kept is None
             and self._lost is None
-            and self._skip is None
+            and self._floor is None
             and self._policy != "dropleft"
         )
         return taken
@@ -106,14 +107,19 @@ class Reader:
         """If more waits than may, do what the policy says."""
         if not self.attached:
             return
-        if self._skip is not None:
+        if self._floor is not None:
             self._settle()
+            if not self.attached:
+                return
         log = self.log
         waiting = log.end - self.position
         if waiting > self.max_events or (
             waiting > 1 and log.end_bytes - log.bytes_before(self.position) > self.max_bytes
         ):
-            self._overflow()
+            if self._floor is None:
+                self._overflow()
+            else:
+                self._pass_gaps()
 
     def resume(self, after: str | None) -> None:
         """Before there is a `join()`: need nothing of the log.
@@ -142,8 +148,8 @@ class Reader:
         else:
             # The log may be ahead of what was read, or behind: the backend's events are on their way to it.
             self.position = replay.start
-            self._skip = replay.ids
             if replay.position is not None:
+                self._known = replay.position
                 self._floor = id_key(replay.position.partition("@")[0])
         log.expect(self)
         self.check()
@@ -169,44 +175,57 @@ class Reader:
             self.attached = True
             self.position = self.log.end
             self.log.expect(self)
-        if self._lost is not None:
-            self.dropped += self._lost.events
-            order = taken[-1].order if taken else 0
-            taken.append(Entry(self._lost.gap(self.log.channel), order=order))
-            self._lost = None
+        self._tell_lost(taken)
         if self.attached:
-            entries = self.log.slice(self.position, limit)
+            entries = self.log.slice(self.position, limit - len(taken))
             self.position += len(entries)
-            taken += entries if self._skip is None else self._without_known(entries)
+            taken += entries
         return taken
 
-    def _without_known(self, entries: list[Entry]) -> list[Entry]:
-        new: list[Entry] = []
-        for at, entry in enumerate(entries):
-            if isinstance(entry.item, Gap):
-                if entry.item.reason in BACKWARDS:
-                    self._floor = None
-                new.append(entry)
-            elif not self._is_known(entry.item):
-                # Events come in the order of the history: after this one, none comes that is known.
-                self._skip = self._floor = None
-                return new + entries[at:]
-        return new
-
-    def _is_known(self, event: Event) -> bool:
-        if event.id is None or self._skip is None:
-            return False
-        return event.id in self._skip or (self._floor is not None and id_key(event.id) <= self._floor)
+    def _tell_lost(self, entries: list[Entry]) -> None:
+        """Append a Gap for what was passed over."""
+        if self._lost is not None:
+            self.dropped += self._lost.events
+            order = entries[-1].order if entries else 0
+            entries.append(Entry(self._lost.gap(self.log.channel), order=order))
+            self._lost = None
 
     def _settle(self) -> None:
-        """Pass over what it has from the history: it does not wait."""
-        for entry in self.log.slice(self.position):
-            if isinstance(entry.item, Gap):
-                return
-            if not self._is_known(entry.item):
-                self._skip = self._floor = None
-                return
-            self.position += 1
+        """Pass over what it has from the history: that does not wait. Gaps in between do."""
+        gaps: list[Entry] = []
+        passed: list[Entry] = []
+        for number, entry in enumerate(self.log.slice(self.position), self.position + 1):
+            item = entry.item
+            if isinstance(item, Gap):
+                gaps.append(entry)
+                if item.reason in BACKWARDS:
+                    # Ids of what follows tell no more whether it is known: it was published before the read,
+                    # and the gap is late, or after it. The history tells.
+                    passed += gaps
+                    self.after = self._known
+                    self._known = self._floor = None
+                    self.attached = self.plain = False
+                    break
+            elif item.id is not None and self._floor is not None and id_key(item.id) <= self._floor:
+                passed += gaps
+                gaps = []
+                self.position = number
+            else:
+                # Events come in the order of the history: after this one, none comes that is known.
+                self._known = self._floor = None
+                break
+        if passed:
+            self._kept = deque([*(self._kept or ()), *passed])
+
+    def _pass_gaps(self) -> None:
+        """Only gaps wait: they become one, and no event is dropped for them."""
+        self.plain = False
+        self._pass_over(self.log.end)
+
+    def _pass_over(self, position: int) -> None:
+        lost = Lost(self.log.slice(self.position, position - self.position))
+        self._lost = lost if self._lost is None else self._lost.plus(lost)
+        self.position = position
 
     def _overflow(self) -> None:
         match self._policy:
@@ -215,7 +234,7 @@ class Reader:
             case "dropleft":
                 self._drop_oldest()
             case "disconnect":
-                self._lost = Lost(self.log.slice(self.position))
+                self._pass_over(self.log.end)
                 self.attached = self.plain = False
                 self.ended = True
                 self.log.disconnected.append(self)
@@ -224,10 +243,7 @@ class Reader:
 
     def _drop_oldest(self) -> None:
         log = self.log
-        position = log.fitting(max(self.position, log.end - self.max_events), self.max_bytes)
-        lost = Lost(log.slice(self.position, position - self.position))
-        self._lost = lost if self._lost is None else self._lost.plus(lost)
-        self.position = position
+        self._pass_over(log.fitting(max(self.position, log.end - self.max_events), self.max_bytes))
 
     def _drop_newest(self) -> None:
         log = self.log
@@ -247,16 +263,18 @@ class Reader:
         entries = self.log.slice(self.position)
         for at, entry in enumerate(entries):
             if isinstance(entry.item, Event) and entry.item.id is not None:
-                self._keep(
-                    entries[: at + 1] if self._skip is None else self._without_known(entries[: at + 1])
-                )
+                self._keep(entries[: at + 1])
                 self.after = entry.item.id
-                self._skip = self._floor = None
                 self.spilled += 1
                 return
-        # Only gaps, or events without ids: nothing to read from.
-        self._drop_newest()
+        # There is nothing to read from.
+        if all(isinstance(entry.item, Gap) for entry in entries):
+            self._pass_gaps()
+        else:
+            self._drop_newest()
 
     def _keep(self, entries: list[Entry]) -> None:
-        self._kept = deque([*(self._kept or ()), *entries])
+        kept = [*(self._kept or ())]
+        self._tell_lost(kept)
+        self._kept = deque([*kept, *entries])
         self.attached = self.plain = False

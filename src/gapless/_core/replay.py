@@ -28,11 +28,10 @@ class Replay:
         readers: Who waits for it.
         entries: What was found.
         position: After `found()`: where the readers are when they have taken that.
-        ids: The ids of what was found; such events may still arrive live.
         after: After `found()`: where to go on reading; None if this was all.
     """
 
-    __slots__ = ("after", "entries", "ids", "limit", "log", "position", "readers", "start")
+    __slots__ = ("after", "entries", "limit", "log", "position", "readers", "start")
 
     def __init__(self, log: Log, after: str | None, limit: int = PAGE_EVENTS) -> None:
         self.log = log
@@ -42,7 +41,6 @@ class Replay:
         self.position = after
         self.readers: dict[Any, None] = {}
         self.entries: list[Entry] = []
-        self.ids: frozenset[str | None] = frozenset()
         log.hold(self)
 
     def found(self, items: Sequence[Event | Gap], position: str | None = None) -> None:
@@ -59,7 +57,6 @@ class Replay:
             self.entries[-1].reached = last.after if last.reason == "restart" else position
         self.position = next((e.reached for e in reversed(self.entries) if e.reached), self.after)
         ids = [item.id for item in items if isinstance(item, Event)]
-        self.ids = frozenset(ids)
         self.after = ids[-1] if self.after is not None and len(ids) >= self.limit else None
 
     def end(self) -> None:
