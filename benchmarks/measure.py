@@ -24,6 +24,8 @@ def measure(broker: Broker, row: Row, library: str, loop: str, size: Size) -> Fi
         The figures; {"failed": why} if there are none.
     """
     job = _job(broker, row, row.scenario, library, size.options(row, library, loop), loop)
+    if row.scenario == "sockets":
+        return _on_empty(broker, job, _served)
     if row.scenario not in LOADS:
         if row.traced:
             job = replace(job, options=job.options | {"traced": True})
@@ -96,6 +98,15 @@ def _delivery(broker: Broker, job: Job, load_job: Job) -> Figures:
         if figures["lost"]:
             raise BenchmarkError(f"{figures['lost']} events did not arrive")
         return figures | {"server_percent": used / figures["seconds"] * 100}
+
+
+def _served(broker: Broker, job: Job) -> Figures:  # noqa: ARG001 (the broker is in memory)
+    with Process(job) as measured:
+        measured.expect("ready")
+        figures = measured.expect("result")
+        if figures["lost"]:
+            raise BenchmarkError(f"{figures['lost']} events did not arrive")
+        return figures
 
 
 def _subscribe(broker: Broker, job: Job) -> Figures:

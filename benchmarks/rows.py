@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 # What gapless is compared with. The second is gapless itself, without the chain.
-LIBRARIES = {"litestar": "Litestar", "unchained": "without the chain"}
+LIBRARIES = {
+    "litestar": "Litestar",
+    "unchained": "without the chain",
+    "broadcaster": "sse-starlette with broadcaster",
+    "bare": "a bare ASGI loop",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,9 @@ class Row:
     # In process: subscribers of one channel, and events at once.
     subscribers: int = 0
     burst: int = 1
+    # Clients of a web server, and their transport.
+    clients: int = 0
+    transport: str = ""
     # What objects hold is measured, and nothing else.
     traced: bool = False
     # Also measure what a blocking socket reaches.
@@ -219,6 +227,51 @@ ROWS = (
         traced=True,
     ),
     Row(
+        "sse-500",
+        "server-sent events: 500 clients, 10 events/s",
+        "sockets",
+        "memory",
+        (Must("cpu_us", "part", 2.4), Must("resident_bytes", "part", 3), Must("p99_ms", "part", 1 / 0.6)),
+        clients=500,
+        transport="sse",
+        against="broadcaster",
+    ),
+    Row(
+        "sse-500-limit",
+        "the same, beside a bare ASGI loop",
+        "sockets",
+        "memory",
+        (Must("cpu_us", "share", 0.7),),
+        ("resident_bytes", "p99_ms"),
+        clients=500,
+        transport="sse",
+        against="bare",
+    ),
+    Row(
+        "websocket-500",
+        "WebSocket: 500 clients, 10 events/s",
+        "sockets",
+        "memory",
+        (
+            Must("cpu_us", "part", 1.5),
+            Must("resident_bytes", "part", 1 / 0.7),
+            Must("p99_ms", "part", 1 / 0.6),
+        ),
+        clients=500,
+        transport="websocket",
+    ),
+    Row(
+        "websocket-500-limit",
+        "the same, beside a bare ASGI loop",
+        "sockets",
+        "memory",
+        (Must("cpu_us", "share", 0.7),),
+        ("resident_bytes", "p99_ms"),
+        clients=500,
+        transport="websocket",
+        against="bare",
+    ),
+    Row(
         "idle-streams",
         "10,000 subscribed idle channels, Streams",
         "idle",
@@ -263,6 +316,7 @@ ROWS = (
 
 CHANNELS = 10_000
 FANOUT_DELIVERIES = 200_000
+CLIENT_EVENTS_PER_SECOND = 10
 EVENTS_PER_SECOND = 200
 
 # Each takes some tenths of a second of CPU. More than 100,000 would fill gapless's backlog.
@@ -291,6 +345,7 @@ class Size:
     warm_seconds: float
     settle_seconds: float
     receive_share: float
+    socket_seconds: float
 
     def repetitions_of(self, row: Row, loop: str) -> int:
         if row.scenario in {"idle", "delivery"}:
@@ -322,6 +377,14 @@ class Size:
             deliveries = FANOUT_DELIVERIES * self.receive_share
             rounds = max(3, round(deliveries / row.subscribers / row.burst))
             return {"subscribers": row.subscribers, "burst": row.burst, "rounds": rounds}
+        if row.scenario == "sockets":
+            return {
+                "transport": row.transport,
+                "clients": row.clients,
+                "rate": CLIENT_EVENTS_PER_SECOND,
+                "seconds": self.socket_seconds,
+                "settle_seconds": self.settle_seconds,
+            }
         if row.scenario in {"subscribe", "recover"}:
             return {"channels": CHANNELS}
         options = {
@@ -340,6 +403,7 @@ FULL = Size(
     warm_seconds=0.1,
     settle_seconds=0.5,
     receive_share=1.0,
+    socket_seconds=3.0,
 )
 
 QUICK = Size(
@@ -350,4 +414,5 @@ QUICK = Size(
     warm_seconds=0.1,
     settle_seconds=0.3,
     receive_share=0.3,
+    socket_seconds=1.0,
 )

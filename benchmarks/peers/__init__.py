@@ -2,6 +2,7 @@
 
 backend(kind, client)        a backend of kind "pubsub" or "streams", with the library's defaults
 Publisher(kind)              the commands with which a publisher of that library would publish
+open_application(kind)       an ASGI application with /room, over SSE and WebSocket: `app`, `publish(data)`, `clients()`
 open_hub()                   a broker in memory with its hub: `publish(data)`, and `subscribe()`, which returns an
                              async iterator, on one channel
 """
@@ -38,6 +39,11 @@ class Publisher(Protocol):
 def publisher(job: Job) -> Publisher:
     made: Publisher = importlib.import_module(f"benchmarks.peers.{job.library}").Publisher(job.kind)
     return made
+
+
+def open_application(job: Job) -> Any:
+    """Return the library's web application, with a broker in memory."""
+    return importlib.import_module(f"benchmarks.peers.{job.library}").open_application(job.kind)
 
 
 def open_hub(job: Job) -> AbstractAsyncContextManager[Any]:

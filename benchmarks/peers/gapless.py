@@ -8,6 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from benchmarks.peers import CHANNEL, HISTORY, PREFIX, Command
 from gapless import Channels, MemoryChannelsBackend
@@ -16,6 +20,7 @@ from gapless.backends.redis import (
     RedisChannelsPubSubBackend,
     RedisChannelsStreamBackend,
 )
+from gapless.integrations.starlette import EventStream, lifespan, serve_websocket
 
 
 def backend(kind: str, client: Any) -> RedisChannelsBackend:
@@ -43,6 +48,33 @@ class Hub:
 async def open_hub() -> AsyncIterator[Hub]:
     async with Channels(MemoryChannelsBackend(HISTORY)) as channels:
         yield Hub(channels)
+
+
+class Application:
+    """Starlette with our endpoints and their defaults."""
+
+    def __init__(self) -> None:
+        self._hub = Channels(MemoryChannelsBackend(HISTORY))
+        self.app = Starlette(
+            routes=[Route("/room", self._events), WebSocketRoute("/room", self._socket)],
+            lifespan=lifespan(self._hub),
+        )
+
+    async def _events(self, request: Request) -> EventStream:
+        return EventStream(request, self._hub, CHANNEL)
+
+    async def _socket(self, socket: WebSocket) -> None:
+        await serve_websocket(socket, self._hub, CHANNEL)
+
+    def clients(self) -> int:
+        return self._hub.stats.subscribers
+
+    async def publish(self, data: str) -> None:
+        await self._hub.publish(data, CHANNEL)
+
+
+def open_application(kind: str) -> Application:  # noqa: ARG001
+    return Application()
 
 
 class Publisher:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from litestar import Litestar
 from litestar.channels import ChannelsPlugin
 from litestar.channels.backends.memory import MemoryChannelsBackend
 from litestar.channels.backends.redis import (
@@ -47,6 +48,25 @@ class Hub:
 async def open_hub() -> AsyncIterator[Hub]:
     async with ChannelsPlugin(MemoryChannelsBackend(HISTORY), arbitrary_channels_allowed=True) as plugin:
         yield Hub(plugin)
+
+
+class Application:
+    """Litestar with the route that its plugin makes."""
+
+    def __init__(self) -> None:
+        backend = MemoryChannelsBackend(HISTORY)
+        self._plugin = ChannelsPlugin(backend, channels=[CHANNEL], create_ws_route_handlers=True)
+        self.app = Litestar(plugins=[self._plugin])
+
+    def clients(self) -> int:
+        return len(self._plugin._channels.get(CHANNEL, ()))
+
+    async def publish(self, data: str) -> None:
+        await self._plugin.wait_published(data, [CHANNEL])
+
+
+def open_application(kind: str) -> Application:  # noqa: ARG001
+    return Application()
 
 
 class Publisher:

@@ -62,7 +62,7 @@ class Subscriber(Inbox):
         on_end: Called once when it ends, for who may be waiting for something else: for a slow client.
     """
 
-    __slots__ = ("_hub", "_interrupted", "_request", "ended_by", "on_end")
+    __slots__ = ("_hub", "_request", "ended_by", "on_end")
 
     def __init__(self, request: Request) -> None:
         super().__init__()
@@ -70,7 +70,6 @@ class Subscriber(Inbox):
         self.on_end: Callable[[], object] | None = None
         self._request: Request | None = request
         self._hub: Open | None = None
-        self._interrupted = False
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -146,21 +145,22 @@ class Subscriber(Inbox):
     async def entries(self, limit: int = ALL) -> list[Entry]:
         """As `batch()`, for transports: entries, which are shared by all subscribers of their channel.
 
-        None at the end, or after `interrupt()`.
-
         They count as taken, for `cursor`, when `advance()` says so. What was not is returned again.
         """
         self._check_opened()
         while True:
             entries = self._take(limit)
-            if entries or not self._live or self._interrupted:
-                self._interrupted = False
+            if entries or not self._live:
                 return entries
             await self
 
+    def entries_nowait(self, limit: int = ALL) -> list[Entry]:
+        """The same without waiting: none if nothing waits. Then `await subscriber` waits for more, for the end,
+        or for an `interrupt()`: look again afterwards."""
+        return self._take(limit)
+
     def interrupt(self) -> None:
-        """Let `entries()` return, this time or the next, though there may be none."""
-        self._interrupted = True
+        """Wake the task that awaits this subscriber."""
         if self._hub is not None:
             self._hub.upstream.wakeups.wake((self,))
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from gapless._core.log import Entry
 from gapless.hub import Subscriber
 
 Message = MutableMapping[str, Any]
@@ -19,7 +18,11 @@ class Pump:
 
     Args:
         subscriber: Open; it is closed when `run()` ends.
-        heartbeat: Seconds without an event after which `next()` returns None; None for never.
+        heartbeat: Seconds after which a sign of life is due if nothing was sent; None for never.
+
+    Attributes:
+        due: Whether a sign of life is due. Whoever sends one, or anything else, sets it back.
+        idle: Set back by whoever sends.
     """
 
     def __init__(self, subscriber: Subscriber, heartbeat: float | None) -> None:
@@ -27,24 +30,12 @@ class Pump:
         self._heartbeat = heartbeat
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._sent_at = self._loop.time()
-        self._due = False
+        self.due = False
+        self.idle = False
         # The task that sends, while it may be stopped; whether it was; and why, if that was an error.
         self._task: asyncio.Task[Any] | None = None
         self._stopped = False
         self._error: Exception | None = None
-
-    async def next(self, limit: int) -> list[Entry] | None:
-        """Return `limit` entries to send at most; none at the end; None if a sign of life is due."""
-        while True:
-            entries = await self._subscriber.entries(limit)
-            if not entries and self._subscriber.ended_by is None and not self._due:
-                continue
-            self._sent_at = self._loop.time()
-            if entries or not self._due:
-                return entries
-            self._due = False
-            return None
 
     async def run(
         self,
@@ -56,7 +47,7 @@ class Pump:
         """Run `push` until it ends, the client leaves, or the subscriber was too slow.
 
         Args:
-            push: Sends what `next()` returns.
+            push: Takes from the subscriber, and sends.
             receive: The connection's.
             goodbye: Type of the message that says the client has left.
             on_message: Gets other messages. What it raises ends the connection, and is raised here.
@@ -106,12 +97,11 @@ class Pump:
             self._task.cancel()
 
     def _beat(self) -> None:
-        """Look whether a sign of life is due: one timer, however many events there are."""
+        """Look whether anything was sent since the last look: one timer, however many events there are."""
         if self._heartbeat is None:
             return
-        left = self._sent_at + self._heartbeat - self._loop.time()
-        if left <= 0:
-            self._due = True
+        if self.idle:
+            self.due = True
             self._subscriber.interrupt()
-            left = self._heartbeat
-        self._timer = self._loop.call_later(left, self._beat)
+        self.idle = not self.idle
+        self._timer = self._loop.call_later(self._heartbeat / 2, self._beat)

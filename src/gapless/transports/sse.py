@@ -52,16 +52,28 @@ class Frames:
         self._envelope = envelope
         self._base64 = base64
         # In Entry.frames, which is shared with whoever makes others.
-        self._key = ("sse", envelope, base64)
+        self._key = f"sse{envelope:d}{base64:d}"
+        self._whole = f"{self._key}-whole"
 
-    def of(self, entry: Entry) -> bytes:
-        """Return the frame of an entry, without its id and without the empty line that ends it."""
+    def without_id(self, entry: Entry) -> bytes:
+        """Return the frame of an entry, but for its id and the empty line that ends it."""
         frames = entry.frames
         if frames is None:
             frames = entry.frames = {}
         frame: bytes | None = frames.get(self._key)
         if frame is None:
             frame = frames[self._key] = self._make(entry.item)
+        return frame
+
+    def with_id(self, entry: Entry) -> bytes:
+        """Return the whole frame for clients of one channel, whose cursors are equal."""
+        frames = entry.frames
+        frame: bytes | None = None if frames is None else frames.get(self._whole)
+        if frame is None:
+            channel, reached = entry.item.channel, entry.reached
+            cursor = None if reached is None else cursors.join([(cursors.digest(channel), reached)])
+            frame = self.without_id(entry) + _id(cursor)
+            entry.frames[self._whole] = frame
         return frame
 
     def _make(self, item: Event | Gap) -> bytes:
@@ -112,16 +124,24 @@ class EventStream:
         beginning = b"retry: %d\n" % round(self._retry * 1000)
         beginning += b"\n" if cursor is None else b"id: " + cursor.encode() + b"\n\n"
 
+        pump, subscriber = self._pump, self._subscriber
+        chunk = self._chunk if len(subscriber.channels) == 1 else self._chunk_of_several
+
         async def push() -> None:
             await send(_body(beginning))
+            # No coroutine of ours between the event and the server: this is where a client's events cost.
             while True:
-                entries = await self._pump.next(CHUNK_EVENTS)
-                if entries is None:
-                    await send(_body(b":\n\n"))
-                elif entries:
-                    await send(_body(self._chunk(entries)))
-                else:
+                entries = subscriber.entries_nowait(CHUNK_EVENTS)
+                if entries:
+                    pump.idle = False
+                    await send({"type": "http.response.body", "body": chunk(entries), "more_body": True})
+                elif subscriber.ended_by is not None:
                     break
+                elif pump.due:
+                    pump.due = pump.idle = False
+                    await send(_body(b":\n\n"))
+                else:
+                    await subscriber
             # Clients that come back all at once would be a stampede.
             again = self._retry * random.uniform(1, 5)  # noqa: S311 (jitter, not a secret)
             await send(_body(b"retry: %d\n\n" % round(again * 1000), more=False))
@@ -129,26 +149,19 @@ class EventStream:
         await self._pump.run(push, receive, "http.disconnect")
 
     def _chunk(self, entries: list[Entry]) -> bytes:
-        subscriber, of = self._subscriber, self._frames.of
-        if len(subscriber.channels) > 1:
-            parts: list[bytes] = []
-            for entry in entries:
-                subscriber.advance()
-                parts.append(of(entry) + _id(subscriber.cursor))
-            return b"".join(parts)
-        subscriber.advance(len(entries))
-        return b"".join([_with_id(entry, of(entry)) for entry in entries])
+        self._subscriber.advance(len(entries))
+        frames = self._frames
+        if len(entries) == 1:
+            return frames.with_id(entries[0])
+        return b"".join([frames.with_id(entry) for entry in entries])
 
-
-def _with_id(entry: Entry, frame: bytes) -> bytes:
-    """Return the whole frame for readers of one channel: their cursors are equal, so it is made once."""
-    frames = entry.frames
-    whole: bytes | None = frames.get(frame)
-    if whole is None:
-        channel, reached = entry.item.channel, entry.reached
-        cursor = None if reached is None else cursors.join([(cursors.digest(channel), reached)])
-        whole = frames[frame] = frame + _id(cursor)
-    return whole
+    def _chunk_of_several(self, entries: list[Entry]) -> bytes:
+        subscriber, frames = self._subscriber, self._frames
+        parts: list[bytes] = []
+        for entry in entries:
+            subscriber.advance()
+            parts.append(frames.without_id(entry) + _id(subscriber.cursor))
+        return b"".join(parts)
 
 
 def _id(cursor: str | None) -> bytes:

@@ -156,12 +156,17 @@ class Socket:
             if self._in_envelope:
                 ready = msgspec.json.encode({"ready": subscriber.positions}).decode()
                 await send({"type": "websocket.send", "text": ready})
-            while entries := await pump.next(BATCH_EVENTS):
+            while True:
+                entries = subscriber.entries_nowait(BATCH_EVENTS)
                 for entry in entries:
                     message = message_of(entry)
                     if message is not None:
                         await send(message)
                     subscriber.advance()
+                if subscriber.ended_by is not None and not entries:
+                    return
+                if not entries:
+                    await subscriber
 
         await pump.run(push, self._receive, "websocket.disconnect")
 
