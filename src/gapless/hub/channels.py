@@ -16,7 +16,7 @@ from gapless.backends import arguments
 from gapless.backends.base import ChannelsBackend
 from gapless.errors import ConfigurationError, HubClosed, UnknownChannel
 from gapless.hub.opened import Open
-from gapless.hub.outbox import OnError, Outbox
+from gapless.hub.outbox import OnError
 from gapless.hub.stats import HubStats
 from gapless.hub.subscriber import Request, Subscriber
 from gapless.hub.upstream import Upstream
@@ -92,13 +92,12 @@ class Channels:
         if self._open is not None:
             raise HubClosed("the hub is open already; make another one for another event loop")
         await self.backend.on_startup()
-        outbox = Outbox(
-            self._publish,
+        self._open = Open(
+            Upstream(self.backend, self._linger),
             max_events=self._max_queue,
             max_bytes=self._max_queue_bytes,
             on_error=self._on_publish_error,
         )
-        self._open = Open(Upstream(self.backend, self._linger), outbox)
         return self
 
     async def __aexit__(
@@ -142,7 +141,8 @@ class Channels:
             HubClosed: The hub is not open.
             BackendError: As the backend's `publish()`.
         """
-        await self._publish(self.encode(data), self._names(channels))
+        data, names = self.encode(data), self._names(channels)
+        await self._hub().publish(data, names)
 
     def publish_nowait(self, data: Any, channels: Names) -> None:
         """Queue a publish; errors are counted and given to `on_publish_error`.
@@ -249,11 +249,6 @@ class Channels:
         if hub.draining:
             raise HubClosed("the hub is being closed")
         return hub
-
-    async def _publish(self, data: bytes, names: tuple[str, ...]) -> None:
-        hub = self._hub()
-        await self.backend.publish(data, names)
-        hub.published += 1
 
     def _names(self, channels: Names) -> tuple[str, ...]:
         names = tuple(check_channels([channels] if isinstance(channels, str) else channels))

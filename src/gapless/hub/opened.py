@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from gapless.hub.outbox import Outbox
+from gapless.hub.outbox import OnError, Outbox
 from gapless.hub.replays import Replays
 from gapless.hub.upstream import Upstream
 
 
 class Open:
-    """What a hub has while it is open."""
+    """What a hub has while it is open.
 
-    def __init__(self, upstream: Upstream, outbox: Outbox) -> None:
+    Args:
+        upstream: Of this hub.
+        max_events, max_bytes, on_error: As `Outbox`.
+    """
+
+    def __init__(
+        self, upstream: Upstream, *, max_events: int, max_bytes: int, on_error: OnError | None
+    ) -> None:
         self.upstream = upstream
-        self.outbox = outbox
+        self.outbox = Outbox(self.publish, max_events=max_events, max_bytes=max_bytes, on_error=on_error)
         self.replays = Replays(upstream)
         self.published = 0
         # No new subscribers.
         self.draining = False
+
+    async def publish(self, data: bytes, names: tuple[str, ...]) -> None:
+        """Publish; also while the hub closes and its outbox is drained."""
+        await self.upstream.backend.publish(data, names)
+        self.published += 1
