@@ -16,7 +16,8 @@ class Replay:
     """A read, from its begin to the moment when its readers go on live.
 
     It begins when the channel is subscribed, and the log keeps what comes from then on: what the read does
-    not find was published after it and is in the log.
+    not find was published after it and is in the log. While the server is away, and it is tried again and
+    again, the log need not keep what comes meanwhile.
 
     Args:
         log: The log of the channel.
@@ -37,11 +38,15 @@ class Replay:
         self.log = log
         self.after = after
         self.limit = limit
-        self.start = log.end
+        self.begin()
         self.position = after
         self.readers: dict[Any, None] = {}
         self.entries: list[Entry] = []
         log.hold(self)
+
+    def begin(self) -> None:
+        """It is read now: what came until now will be found. Called again when it is tried again."""
+        self.start: int = self.log.end
 
     def found(self, items: Sequence[Event | Gap], position: str | None = None) -> None:
         """Take what the history has.

@@ -67,6 +67,7 @@ class Replays:
             try:
                 async with self._turn:
                     self.count += 1
+                    replay.begin()
                     await self._read_once(channel, replay)
                 return
             except BackendUnavailable as error:
