@@ -60,6 +60,8 @@ class Replays:
             reader.join(replay)
             reader.owner.joined(reader)
         self._upstream.wakeups.wake(reader.owner for reader in replay.readers)
+        # Those for whom too much has come live meanwhile.
+        self._upstream.end_disconnected(channel.log)
 
     async def _read(self, channel: str, replay: Replay) -> None:
         backoff = Backoff()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Literal, Self
 
@@ -17,6 +18,8 @@ from gapless.hub.stats import SubscriberStats
 from gapless.hub.upstream import Channel
 
 __all__ = ["Subscriber"]
+
+logger = logging.getLogger("gapless")
 
 # `async for` takes so many entries out of the backlog at once.
 BITE = 32
@@ -59,7 +62,8 @@ class Subscriber(Inbox):
     Attributes:
         ended_by: None while it is open. `hub`: the hub was closed. `backlog`: it was too slow, and a Gap says
             so. `caller`: `close()`.
-        on_end: Called once when it ends, for who may be waiting for something else: for a slow client.
+        on_end: Called once when it ends, for who may be waiting for something else: for a slow client. What
+            it raises is logged.
     """
 
     __slots__ = ("_hub", "_request", "ended_by", "on_end")
@@ -82,7 +86,7 @@ class Subscriber(Inbox):
         """Subscribe. Once; `close()` must follow, unless this raises.
 
         Raises:
-            HubClosed: The hub is not open, or is closed meanwhile; or this was opened before.
+            HubClosed: The hub is not open, or was closed meanwhile; or this was opened before.
             ConfigurationError: The backend has no history, and one is asked for.
             BackendUnavailable: The history has to be read, and the server is away.
             BackendError: The server refuses the subscription or the read.
@@ -104,12 +108,12 @@ class Subscriber(Inbox):
         self.opening = True
         try:
             self._attach(hub, channels, request)
-            while self._reading:
+            while self._reading and self.ended_by is None:
                 await self
                 if self._error is not None:
                     raise self._error
-                if not self._live:
-                    raise HubClosed("the hub was closed while the history was read")
+            if self.ended_by == "hub":
+                raise HubClosed("the hub was closed while the history was read")
         except BaseException:
             self.close()
             raise
@@ -216,7 +220,11 @@ class Subscriber(Inbox):
             hub.upstream.leave(self._readers)
             hub.upstream.wakeups.wake((self,))
         if self.on_end is not None:
-            self.on_end()
+            try:
+                self.on_end()
+            except Exception:
+                # The others must not suffer from it.
+                logger.exception("on_end of a subscriber")
 
     def _attach(self, hub: Open, channels: Sequence[Channel], request: Request) -> None:
         history, after = request.history, request.after

@@ -86,6 +86,9 @@ class Upstream:
             for channel in channels:
                 while channel.state != "open":
                     await self._opened(channel)
+            if self.closed:
+                # Between the end of the wait and this moment.
+                raise HubClosed("the hub was closed while the channel was opened")
         except BaseException:
             self.release(channels)
             raise
@@ -111,6 +114,13 @@ class Upstream:
     def subscribers(self) -> set[Any]:
         """Return the owners of all readers."""
         return {reader.owner for channel in self.channels.values() for reader in channel.log.readers}
+
+    def end_disconnected(self, log: Log) -> None:
+        """End the subscribers whose policy has just said so."""
+        readers, log.disconnected = log.disconnected, []
+        for reader in readers:
+            self.disconnected += 1
+            reader.owner.end("backlog")
 
     def spawn(self, work: Callable[[], object], name: str) -> asyncio.Task[None]:
         """Run a coroutine function in a task that ends with this object at the latest."""
@@ -167,9 +177,8 @@ class Upstream:
             await self.backend.subscribe([channel.name for channel in channels])
         except Exception as error:
             if len(channels) > 1:
-                # One of them is at fault, and the others must not suffer from it.
-                for channel in channels:
-                    await self._open([channel])
+                # One of them is at fault, and the others must not suffer from it, nor wait for it.
+                await asyncio.gather(*(self._open([channel]) for channel in channels))
                 return
             (channel,) = channels
             self._finish(channel, error)
@@ -261,10 +270,7 @@ class Upstream:
         log = channel.log
         log.append(item, self.events)
         if log.disconnected:
-            readers, log.disconnected = log.disconnected, []
-            for reader in readers:
-                self.disconnected += 1
-                reader.owner.end("backlog")
+            self.end_disconnected(log)
         if log.waiters:
             self.wakeups.wake(log.waiters)
             log.waiters.clear()
