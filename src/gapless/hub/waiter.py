@@ -33,7 +33,8 @@ class Waiter:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asyncio_future_blocking = False
-        self._cancelled = False
+        # The arguments of the CancelledError that the task is to get.
+        self._cancelled: tuple[object, ...] | None = None
         self.callback: Wakeup | None = None
         self.context = _NO_CONTEXT
 
@@ -54,19 +55,20 @@ class Waiter:
         self.callback = callback
         self.context = context
 
-    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 (the task keeps its own)
+    def cancel(self, msg: object = None) -> bool:
         callback = self.callback
         if callback is None:
             return False
         self.callback = None
-        self._cancelled = True
+        # By its message, anyio knows a cancellation as its own.
+        self._cancelled = () if msg is None else (msg,)
         asyncio.get_running_loop().call_soon(callback, self, context=self.context)
         return True
 
     def result(self) -> None:
-        if self._cancelled:
-            self._cancelled = False
-            raise asyncio.CancelledError
+        if self._cancelled is not None:
+            arguments, self._cancelled = self._cancelled, None
+            raise asyncio.CancelledError(*arguments)
 
 
 class Wakeups:
