@@ -429,3 +429,39 @@ async def test_who_is_disconnected_while_another_channel_is_read_is_not_left_wai
             await opening
             assert [item async for item in subscriber] == [Gap("a", None, "backlog", 3)]
         assert subscriber.ended_by == "backlog"
+
+
+async def test_a_read_from_before_a_channel_was_given_up_is_not_joined_when_it_is_opened_again() -> None:
+    backend = Failing()
+    async with Channels(backend, linger=0.01) as hub:
+        async with hub.subscribe("a"):
+            for number in range(100):
+                await hub.publish(b"%d" % number, "a")
+            await until(lambda: hub.stats.events == 100, "all to arrive")
+            may_read, may_leave, leaving = asyncio.Event(), asyncio.Event(), asyncio.Event()
+            backend.before_read = may_read.wait
+            gone = asyncio.create_task(hub.subscribe("a", after={"a": "50-0"}).open())
+            await until(lambda: hub.stats.replays == 1, "the read")
+            gone.cancel()
+            await asyncio.wait({gone})
+        unsubscribe = backend.unsubscribe
+
+        async def slow(channels: Iterable[str]) -> None:
+            leaving.set()
+            await may_leave.wait()
+            await unsubscribe(channels)
+
+        backend.unsubscribe = slow  # type: ignore[method-assign]
+        async with asyncio.timeout(10):
+            await leaving.wait()
+            subscriber = hub.subscribe("a", after={"a": "50-0"})
+            opening = asyncio.create_task(subscriber.open())
+            await asyncio.sleep(0)
+            may_leave.set()
+            await until(lambda: hub.stats.subscribers == 1, "the new subscriber to read")
+            may_read.set()
+            await opening
+            await hub.publish(b"100", "a")
+            assert data(await take(aiter(subscriber), 50)) == [b"%d" % number for number in range(50, 100)]
+            assert data(await take(aiter(subscriber), 1)) == [b"100"]
+        subscriber.close()

@@ -236,8 +236,9 @@ class Upstream:
             logger.exception("%d channels could not be unsubscribed", len(channels))
         for channel in channels:
             if channel.users:
-                # Somebody came meanwhile.
+                # Somebody came meanwhile. Reads of those who have left know another log.
                 channel.log = Log(channel.name)
+                channel.replays = {}
                 channel.state = "new"
                 self._open_soon(channel)
             else:
