@@ -355,6 +355,12 @@ class World:
         read.replay.readers[client.reader] = None
         client.want = read.replay
 
+    def attempt(self, number: int) -> None:
+        """The server did not answer: a read is sent again."""
+        waiting = [read for read in self.reads.values() if read.answer is None]
+        if waiting:
+            waiting[number % len(waiting)].replay.begin()
+
     def answer(self, number: int) -> None:
         waiting = [read for read in self.reads.values() if read.answer is None]
         if waiting:
@@ -413,7 +419,7 @@ class World:
             case "lose":
                 count, told = arguments
                 self.gap("backlog" if told else "disconnected", 0 if told else None, drop=count)
-            case "publish" | "append" | "subscribe" | "answer" | "join":
+            case "publish" | "append" | "subscribe" | "attempt" | "answer" | "join":
                 getattr(self, kind)(*arguments)
 
     def finish(self) -> None:
@@ -454,6 +460,8 @@ def begin(world: World, before: int, between: int, arrived: int, *, known: bool)
     world.appended = before + between if position is not None else before + min(arrived, between)
 
 
+pytestmark = pytest.mark.timeout(60 if EXAMPLES == 2000 else 900)
+
 numbers = st.integers(0, 20)
 Step = st.one_of(
     st.tuples(st.just("publish"), st.integers(1, 6), st.integers(0, 6)),
@@ -468,6 +476,7 @@ Step = st.one_of(
     ),
     st.tuples(st.just("take"), numbers, st.sampled_from([1, 2, 5, ALL]), st.booleans()),
     st.tuples(st.just("take"), numbers, st.sampled_from([1, 2, 5, ALL]), st.booleans()),
+    st.tuples(st.just("attempt"), numbers),
     st.tuples(st.just("answer"), numbers),
     st.tuples(st.just("join"), numbers),
     st.tuples(st.just("close"), numbers),
