@@ -463,17 +463,18 @@ def begin(world: World, before: int, between: int, arrived: int, *, known: bool)
 pytestmark = pytest.mark.timeout(60 if EXAMPLES == 2000 else 900)
 
 numbers = st.integers(0, 20)
+Subscribe = st.tuples(
+    st.just("subscribe"),
+    st.sampled_from(POLICIES),
+    st.integers(1, 5),
+    st.sampled_from([4, 20, 1000]),
+    st.tuples(st.sampled_from(["live", "history", "after", "after"]), numbers),
+)
 Step = st.one_of(
     st.tuples(st.just("publish"), st.integers(1, 6), st.integers(0, 6)),
     st.tuples(st.just("append"), st.integers(1, 8)),
     st.tuples(st.just("append"), st.integers(1, 8)),
-    st.tuples(
-        st.just("subscribe"),
-        st.sampled_from(POLICIES),
-        st.integers(1, 5),
-        st.sampled_from([4, 20, 1000]),
-        st.tuples(st.sampled_from(["live", "history", "after", "after"]), numbers),
-    ),
+    Subscribe,
     st.tuples(st.just("take"), numbers, st.sampled_from([1, 2, 5, ALL]), st.booleans()),
     st.tuples(st.just("take"), numbers, st.sampled_from([1, 2, 5, ALL]), st.booleans()),
     st.tuples(st.just("attempt"), numbers),
@@ -520,20 +521,29 @@ thorough = settings(
 @pytest.mark.usefixtures("spare")
 @thorough
 @given(
+    st.lists(Subscribe, max_size=2),
     st.one_of(st.lists(Step, min_size=20, max_size=60), st.lists(Loss, min_size=20, max_size=60)),
     Start,
     st.booleans(),
 )
 def test_every_event_comes_once_in_order_or_is_inside_a_gap(
-    steps: list[tuple[Any, ...]], start: tuple[int, int, int, bool], no_ids: bool
+    first: list[tuple[Any, ...]],
+    steps: list[tuple[Any, ...]],
+    start: tuple[int, int, int, bool],
+    no_ids: bool,
 ) -> None:
-    run(steps, start, with_ids=not no_ids)
+    run(first + steps, start, with_ids=not no_ids)
 
 
 @pytest.mark.usefixtures("spare")
 @pytest.mark.parametrize(
     ("steps", "start"),
     [
+        pytest.param(
+            [("subscribe", "backoff", 5, 1000, ("live", 0)), ("append", 8)],
+            (0, 3, 0, True),
+            id="the event where the channel stood when it was opened is not live",
+        ),
         pytest.param(
             [("publish", 2, 0), ("subscribe", "backoff", 1, 4, ("after", 3))],
             (0, 2, 1, True),

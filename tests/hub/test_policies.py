@@ -266,3 +266,18 @@ async def test_who_comes_back_gets_also_what_was_dropped(hub: Channels, policy: 
     async with hub.subscribe("a", after=cursor) as subscriber:
         rest = list(range(len(delivered), 10))
         assert numbers(await take(aiter(subscriber), len(rest))) == rest
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_a_large_event_that_is_the_last(hub: Channels, policy: Policy) -> None:
+    async with hub.subscribe("a", policy=policy, max_backlog_bytes=KILOBYTE) as subscriber:
+        for data in (b"0", b"1", b" " * 100 * KILOBYTE + b"2"):
+            await hub.publish(data, "a")
+        await until(lambda: hub.stats.events == 3, "all to arrive")
+        expected = {
+            "backoff": [0, 1, ("lost", 1)],
+            "dropleft": [("lost", 2), 2],
+            "disconnect": [("lost", 3)],
+            "spill": [0, 1, 2],
+        }[policy]
+        assert numbers(await take(aiter(subscriber), len(expected))) == expected
