@@ -15,13 +15,17 @@ from gapless._core.cursor import digest
 from gapless._core.event import Event, Gap
 from gapless._core.history import id_key
 
-# After such a gap, ids of newer events may be lower than those before it.
 BACKWARDS = frozenset({"rollback", "reset", "restart"})
 
 # What nobody needs any more is looked for after so many more entries or bytes, or as many as were needed
 # then.
 SPARE_ENTRIES = 64
 SPARE_BYTES = 256 * 1024
+
+
+def is_backwards(item: Event | Gap) -> bool:
+    """Return whether ids of events after `item` may be lower than those before it."""
+    return isinstance(item, Gap) and item.reason in BACKWARDS
 
 
 class Entry:
@@ -220,7 +224,7 @@ class Log:
 
     def _is_old(self, item: Event | Gap) -> bool:
         if isinstance(item, Gap):
-            if item.reason in BACKWARDS:
+            if is_backwards(item):
                 self._floor = None
             return False
         if self._floor is not None and item.id is not None and id_key(item.id) <= self._floor:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from gapless._core.event import Event, Gap
 from gapless._core.history import id_key
-from gapless._core.log import BACKWARDS, Entry, Log, Lost
+from gapless._core.log import Entry, Log, Lost, is_backwards
 from gapless._core.replay import Replay
 
 Policy = Literal["backoff", "dropleft", "disconnect", "spill"]
@@ -151,6 +151,10 @@ class Reader:
             if replay.position is not None:
                 self._known = replay.position
                 self._floor = id_key(replay.position.partition("@")[0])
+                backwards = [entry for entry in log.slice(replay.start) if is_backwards(entry.item)]
+                if backwards:
+                    self._read_again(backwards)
+                    return
         log.expect(self)
         self.check()
 
@@ -198,14 +202,9 @@ class Reader:
             item = entry.item
             if isinstance(item, Gap):
                 gaps.append(entry)
-                if item.reason in BACKWARDS:
-                    # Ids of what follows tell no more whether it is known: it was published before the read,
-                    # and the gap is late, or after it. The history tells.
-                    passed += gaps
-                    self.after = self._known
-                    self._known = self._floor = None
-                    self.attached = self.plain = False
-                    break
+                if is_backwards(item):
+                    self._read_again([*passed, *gaps])
+                    return
             elif item.id is not None and self._floor is not None and id_key(item.id) <= self._floor:
                 passed += gaps
                 gaps = []
@@ -216,6 +215,17 @@ class Reader:
                 break
         if passed:
             self._kept = deque([*(self._kept or ()), *passed])
+
+    def _read_again(self, gaps: list[Entry]) -> None:
+        """Have the history read from what it has: ids do not tell any more what follows that.
+
+        The last of `gaps` may have come late, so that events after it are known; or the server has lost
+        something since the read.
+        """
+        self._kept = deque([*(self._kept or ()), *gaps])
+        self.after = self._known
+        self._known = self._floor = None
+        self.attached = self.plain = False
 
     def _pass_gaps(self) -> None:
         """Only gaps wait: they become one, and no event is dropped for them."""
