@@ -402,3 +402,58 @@ async def test_memory_backends_keep_their_history_through_the_hub() -> None:
         await hub.publish(b"1", "a")
         async with hub.subscribe("a", history=5) as subscriber:
             assert data(await subscriber.batch()) == [b"1"]
+
+
+async def test_a_subscriber_leaves_one_of_its_channels(make_hub: MakeHub) -> None:
+    async with make_hub(linger=0.01) as hub:
+        async with hub.subscribe(["a", "b", "c"]) as subscriber:
+            await hub.publish(b"0", ["a", "b", "c"])
+            await until(lambda: subscriber.stats.waiting_events == 3, "all to arrive")
+            subscriber.leave(["b", "nowhere"])
+            assert subscriber.channels == ("a", "c")
+            await until(lambda: hub.stats.channels == 2, "the end of the subscription")
+            waiting = asyncio.create_task(take(aiter(subscriber), 4))
+            await asyncio.sleep(0)
+            await hub.publish(b"1", ["a", "b", "c"])
+            items = await waiting
+            assert [(item.channel, item.data) for item in items] == [
+                ("a", b"0"),
+                ("c", b"0"),
+                ("a", b"1"),
+                ("c", b"1"),
+            ]
+            cursor = subscriber.cursor
+            subscriber.leave(["c"])
+            assert subscriber.ended_by is None
+            subscriber.leave(["a"])
+            assert subscriber.ended_by == "caller"
+            assert await subscriber.batch() == []
+        await hub.publish(b"2", ["a", "c"])
+        async with hub.subscribe(["a", "c"], after=cursor) as subscriber:
+            assert data(await take(aiter(subscriber), 2)) == [b"2", b"2"]
+
+
+async def test_who_leaves_a_channel_whose_history_is_read_gets_the_others(
+    hub: Channels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, may_read = hub.backend.read, asyncio.Event()
+
+    async def slow(channel: str, **arguments: Any) -> Any:
+        if channel == "slow":
+            await may_read.wait()
+        return await read(channel, **arguments)
+
+    monkeypatch.setattr(hub.backend, "read", slow)
+    await hub.publish(b"0", ["slow", "a"])
+    async with hub.subscribe(["slow", "a"], policy="spill", max_backlog=1) as subscriber:
+        for number in range(200):
+            await hub.publish(b"%d" % number, ["slow"])
+        await until(lambda: subscriber.stats.spilled, "the overflow")
+        assert data(await subscriber.batch()) == [b"0"]
+        waiting = asyncio.create_task(subscriber.batch())
+        await until(lambda: hub.stats.replays, "the read")
+        subscriber.leave(["slow"])
+        assert not subscriber.stats.behind
+        await hub.publish(b"a", ["a"])
+        assert data(await asyncio.wait_for(waiting, 5)) == [b"a"]
+        may_read.set()

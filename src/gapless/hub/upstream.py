@@ -100,13 +100,17 @@ class Upstream:
         if self._idle and self._idle_timer is None and not self.closed:
             self._idle_timer = self._loop.call_later(self._linger_seconds, self._close_idle)
 
-    def leave(self, readers: Iterable[Reader]) -> None:
-        """A subscriber uses the channels of its readers no more, and waits for nothing."""
+    def leave(self, readers: Sequence[Reader]) -> int:
+        """A subscriber uses these channels no more; return how many of its readers waited for a read."""
         channels = [self.channels[reader.log.channel] for reader in readers]
+        waited = 0
         for channel, reader in zip(channels, readers, strict=True):
             for replay in channel.replays.values():
-                replay.readers.pop(reader, None)
+                if reader in replay.readers:
+                    del replay.readers[reader]
+                    waited += 1
         self.release(channels)
+        return waited
 
     def subscribers(self) -> set[Any]:
         """Return the owners of all readers."""
