@@ -64,7 +64,7 @@ class Subscriber(Inbox):
 
     __slots__ = ("_hub", "_request", "ended_by", "on_end")
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request | None) -> None:
         super().__init__()
         self.ended_by: Cause | None = None
         self.on_end: Callable[[], object] | None = None
