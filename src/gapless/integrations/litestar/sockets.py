@@ -28,18 +28,27 @@ from litestar.channels.plugin import ChannelsException
 from litestar.connection import WebSocket
 
 from gapless._core.event import Event, Gap
-from gapless.errors import BackendError, BackendUnavailable, HubClosed
+from gapless.errors import BackendError, BackendUnavailable, ChannelsError, HubClosed
 from gapless.integrations.litestar.subscriber import Subscriber, end_task
 
 logger = logging.getLogger("gapless")
 
 SUBPROTOCOL = "gapless.v1"
 
+NORMAL = 1000
 RESTARTS = 1012
 TOO_SLOW = 4408
 UNAVAILABLE = 4450
 BAD_REQUEST = 4500
 REFUSED = 4501
+
+REASONS = {
+    NORMAL: "",
+    RESTARTS: "the server shuts down",
+    TOO_SLOW: "too slow",
+    UNAVAILABLE: "the broker is away",
+    REFUSED: "the broker refuses",
+}
 
 # How long a client may take for a closing frame, and for what waits when the hub closes.
 CLOSE_SECONDS = 2.0
@@ -81,37 +90,41 @@ class Gone(Exception):
 
 async def serve(plugin: Plugin, socket: Socket, channel: str, settings: Settings) -> None:
     """Send the events of a channel until the client leaves, is too slow, or the hub closes."""
-    enveloped = SUBPROTOCOL in socket.scope["subprotocols"]
-    await socket.accept(SUBPROTOCOL if enveloped else None)
+    subprotocol = SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None
     try:
+        # Before the client is accepted: it gets what is published from the moment on when it is connected.
         after = _after(socket, channel) if settings.resumes else None
         subscriber = await plugin.subscribe(channel, settings.history or None, after=after)
-    except (ChannelsException, ValueError) as error:
-        await _close(socket, BAD_REQUEST, str(error))
+    except (ChannelsError, ChannelsException, ValueError) as error:
+        # Accepted all the same: a browser does not tell a page why it was not.
+        await socket.accept(subprotocol)
+        await _close(socket, *_refusal(error, channel))
         return
-    except HubClosed:
-        await _close(socket, RESTARTS, "the server shuts down")
-        return
-    except BackendUnavailable:
-        await _close(socket, UNAVAILABLE, "the broker is away")
-        return
-    except BackendError as error:
-        logger.warning("a WebSocket to %r was closed: %s", channel, error)
-        await _close(socket, REFUSED, "the broker refuses")
-        return
-    send = _send_envelopes(socket, subscriber) if enveloped else _send_payloads(socket, subscriber, settings)
     try:
+        await socket.accept(subprotocol)
+        if subprotocol is None:
+            send = _send_payloads(socket, subscriber, text=settings.text)
+        else:
+            send = _send_envelopes(socket, subscriber)
         gone = await _run(socket, subscriber, send)
     finally:
         await plugin.unsubscribe(subscriber)
     if not gone:
-        match subscriber.ended_by:
-            case "hub":
-                await _close(socket, RESTARTS, "the server shuts down")
-            case "backlog":
-                await _close(socket, TOO_SLOW, "too slow")
-            case _:
-                await _close(socket, 1000, "")
+        code = {"hub": RESTARTS, "backlog": TOO_SLOW}.get(subscriber.ended_by or "", NORMAL)
+        await _close(socket, code, REASONS[code])
+
+
+def _refusal(error: Exception, channel: str) -> tuple[int, str]:
+    match error:
+        case HubClosed():
+            return RESTARTS, REASONS[RESTARTS]
+        case BackendUnavailable():
+            return UNAVAILABLE, REASONS[UNAVAILABLE]
+        case BackendError():
+            logger.warning("a WebSocket to %r was closed: %s", channel, error)
+            return REFUSED, REASONS[REFUSED]
+        case _:
+            return BAD_REQUEST, str(error)
 
 
 async def _run(socket: Socket, subscriber: Subscriber, sending: Coroutine[Any, Any, None]) -> bool:
@@ -145,10 +158,10 @@ async def _disconnected(socket: Socket) -> None:
         logger.debug("a WebSocket can't be read: %r", error)
 
 
-async def _send_payloads(socket: Socket, subscriber: Subscriber, settings: Settings) -> None:
+async def _send_payloads(socket: Socket, subscriber: Subscriber, *, text: bool) -> None:
     async for data in subscriber.iter_events():
-        text = _text(data) if settings.text else None
-        await _send(socket.send_bytes(data) if text is None else socket.send_text(text))
+        decoded = _text(data) if text else None
+        await _send(socket.send_bytes(data) if decoded is None else socket.send_text(decoded))
 
 
 async def _send_envelopes(socket: Socket, subscriber: Subscriber) -> None:
