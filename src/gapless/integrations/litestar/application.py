@@ -15,6 +15,7 @@ from litestar.exceptions import ImproperlyConfiguredException
 
 from gapless._core.names import check_channels
 from gapless._core.reader import Policy
+from gapless._core.throttle import Throttle
 from gapless.backends.base import ChannelsBackend
 from gapless.hub import Channels
 from gapless.hub.outbox import OnError
@@ -99,6 +100,7 @@ class ApplicationPlugin(LitestarPlugin):
             resumes=self._joins_history,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._complaints = Throttle()
         self._on_publish_error = hub_options.get("on_publish_error")
 
     def publish(self, data: LitestarEncodableType, channels: str | Iterable[str]) -> None:
@@ -186,6 +188,9 @@ class ApplicationPlugin(LitestarPlugin):
         try:
             self.hub.publish_nowait(payload, names)
         except Exception as error:
-            logger.warning("a publish of another thread failed: %r", error)
+            if self._complaints.picks():
+                logger.warning(
+                    "%d publishes of other threads failed, the last: %r", self._complaints.count, error
+                )
             if self._on_publish_error is not None:
                 self._on_publish_error(error, payload, names)

@@ -29,7 +29,8 @@ from litestar.connection import WebSocket
 
 from gapless._core.event import Event, Gap
 from gapless.errors import BackendError, BackendUnavailable, ChannelsError, HubClosed
-from gapless.integrations.litestar.subscriber import Subscriber, end_task
+from gapless.integrations.litestar.ending import end_task
+from gapless.integrations.litestar.subscriber import Subscriber
 
 logger = logging.getLogger("gapless")
 

@@ -17,6 +17,7 @@ from gapless._core.log import Entry
 from gapless._core.reader import Policy
 from gapless.hub import Subscriber as HubSubscriber
 from gapless.hub.subscriber import BITE, Cause
+from gapless.integrations.litestar.ending import end_task
 
 __all__ = ["Subscriber"]
 
@@ -27,9 +28,6 @@ GapCallback = Callable[[Gap], Awaitable[Any]]
 
 # Puts that may wait if the plugin does not bound the backlog.
 MAX_PUTS = 1000
-
-# A task that does not end when it is cancelled is cancelled again so often, a second apart, and left behind.
-MAX_CANCELS = 5
 
 NEVER = 1 << 62
 
@@ -122,23 +120,22 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
     @property
     def qsize(self) -> int:
         """Events that wait here."""
+        if self.backlog_strategy == "dropleft":
+            # The hub drops when it comes across it.
+            for reader in self._readers:
+                reader.check()
         return self.stats.waiting_events + len(self._puts or ())
 
     async def iter_events(self) -> AsyncGenerator[bytes, None]:
         """Yield payloads; gaps are left out. Ends when the subscriber does, after what waits then."""
         self._check_opened()
-        while True:
-            entries = self._take(BITE)
+        while entries := await self._next():
             for entry in entries:
                 self._at += 1
                 if isinstance(entry.item, Event):
                     yield entry.item.data
                 if self._handed_on >= self._enough:
                     return
-            if not entries:
-                if not self._live or self._handed_on >= self._enough:
-                    return
-                await self
 
     @asynccontextmanager
     async def run_in_background(
@@ -231,7 +228,6 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
     def _start_in_background(self, on_event: EventCallback, on_gap: GapCallback | None = None) -> None:
         if self._task is not None:
             raise RuntimeError("Subscriber is already running")
-        self._enough = NEVER
         work = self._worker(on_event) if on_gap is None else self._work(on_event, on_gap)
         self._task = asyncio.create_task(work, name="gapless subscriber")
         self._owner.running.add(self)
@@ -241,15 +237,22 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
             await on_event(event)
 
     async def _work(self, on_event: EventCallback, on_gap: GapCallback) -> None:
-        while self._handed_on < self._enough:
-            for entry in await self.entries(1):
-                self.advance()
+        while entries := await self._next(1):
+            for entry in entries:
+                self._at += 1
                 if isinstance(entry.item, Event):
                     await on_event(entry.item.data)
                 else:
                     await on_gap(entry.item)
-            if not self._live and not self._in_hand:
-                return
+
+    async def _next(self, limit: int = BITE) -> list[Entry]:
+        """Wait for entries; none: iteration ends."""
+        while self._handed_on < self._enough:
+            entries = self._take(limit)
+            if entries or not self._live or self._enough != NEVER:
+                return entries
+            await self
+        return []
 
     async def _stop(self, *, join: bool) -> BaseException | None:
         task = self._task
@@ -263,15 +266,18 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
                 await self._join(task)
         finally:
             await end_task(task)
+            self._enough = NEVER
             self._task = None
             self._owner.running.discard(self)
         return task.exception() if task.done() and not task.cancelled() else None
 
     async def _join(self, task: asyncio.Task[None]) -> None:
-        self._enough = self._handed_on + self.qsize
+        waiting = self.qsize
         # If it waits, and nothing does for it, it is not in `on_event`.
-        if self.callback is not None and self._enough == self._handed_on:
+        if self.callback is not None and not waiting:
             return
+        # And a gap in each channel, which does not count as waiting. It ends when nothing waits, too.
+        self._enough = self._handed_on + waiting + len(self._readers)
         while not task.done():
             before = self._handed_on
             await asyncio.wait({task}, timeout=self._owner.drain_timeout)
@@ -282,14 +288,3 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
                     self.qsize,
                 )
                 return
-
-
-async def end_task(task: asyncio.Task[Any]) -> None:
-    """Cancel a task, and return when it has ended, or will not."""
-    for _ in range(MAX_CANCELS):
-        if task.done():
-            return
-        task.cancel()
-        # Cancelled again: on Python 3.11, `asyncio.wait_for()` may lose a cancellation.
-        await asyncio.wait({task}, timeout=1)
-    logger.error("%r does not end", task)
