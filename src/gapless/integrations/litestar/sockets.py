@@ -51,6 +51,9 @@ REASONS = {
     REFUSED: "the broker refuses",
 }
 
+# Clients wait for the end of a handshake for some seconds only.
+ACCEPT_SECONDS = 1.0
+
 # How long a client may take for a closing frame, and for what waits when the hub closes.
 CLOSE_SECONDS = 2.0
 
@@ -92,17 +95,23 @@ class Gone(Exception):
 async def serve(plugin: Plugin, socket: Socket, channel: str, settings: Settings) -> None:
     """Send the events of a channel until the client leaves, is too slow, or the hub closes."""
     subprotocol = SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None
+    subscribed = asyncio.Event()
+    accepting = asyncio.create_task(_accept(socket, subprotocol, subscribed), name="gapless websocket accept")
     try:
-        # Before the client is accepted: it gets what is published from the moment on when it is connected.
         after = _after(socket, channel) if settings.resumes else None
         subscriber = await plugin.subscribe(channel, settings.history or None, after=after)
     except (ChannelsError, ChannelsException, ValueError) as error:
         # Accepted all the same: a browser does not tell a page why it was not.
-        await socket.accept(subprotocol)
+        subscribed.set()
+        await accepting
         await _close(socket, *_refusal(error, channel))
         return
+    except BaseException:
+        await end_task(accepting)
+        raise
     try:
-        await socket.accept(subprotocol)
+        subscribed.set()
+        await accepting
         if subprotocol is None:
             send = _send_payloads(socket, subscriber, text=settings.text)
         else:
@@ -113,6 +122,16 @@ async def serve(plugin: Plugin, socket: Socket, channel: str, settings: Settings
     if not gone:
         code = {"hub": RESTARTS, "backlog": TOO_SLOW}.get(subscriber.ended_by or "", NORMAL)
         await _close(socket, code, REASONS[code])
+
+
+async def _accept(socket: Socket, subprotocol: str | None, subscribed: asyncio.Event) -> None:
+    """Accept when it is subscribed, so that who is connected gets what is published, or soon anyhow."""
+    try:
+        async with asyncio.timeout(ACCEPT_SECONDS):
+            await subscribed.wait()
+    except TimeoutError:
+        logger.debug("a WebSocket is accepted before it is subscribed")
+    await socket.accept(subprotocol)
 
 
 def _refusal(error: Exception, channel: str) -> tuple[int, str]:
