@@ -151,15 +151,14 @@ async def test_the_server_is_away_and_comes_back(own_server: Server) -> None:
             assert await closed(socket) == (4450, "the broker is away")
         own_server.start()
 
-        async def again() -> bool:
-            async with connect(f"ws://{address}/a") as socket:
-                await plugin.wait_published("x", "a")
-                try:
-                    return await receive(socket, 1) == ["x"]
-                except ConnectionClosed:
-                    return False
+        def up() -> bool:
+            health = backend.health()
+            return None not in {health.subscriber.connected_since, health.commands.connected_since}
 
-        await until(again, "the connection", 20)
+        await until(up, "the connections")
+        async with connect(f"ws://{address}/a") as socket:
+            await plugin.wait_published("x", "a")
+            assert await receive(socket, 1) == ["x"]
     await client.aclose()
 
 
