@@ -457,3 +457,24 @@ async def test_who_leaves_a_channel_whose_history_is_read_gets_the_others(
         await hub.publish(b"a", ["a"])
         assert data(await asyncio.wait_for(waiting, 5)) == [b"a"]
         may_read.set()
+
+
+async def test_a_backend_that_swallows_a_cancellation_does_not_keep_the_hub_from_closing() -> None:
+    """As `asyncio.wait_for()` does on Python 3.11, when it is done at the same moment."""
+    swallowed = 0
+
+    class Swallowing(MemoryChannelsBackend):
+        async def events(self) -> Any:
+            nonlocal swallowed
+            while swallowed < 1:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    swallowed += 1
+            await asyncio.Event().wait()
+            yield None
+
+    async with asyncio.timeout(10):
+        async with Channels(Swallowing()):
+            await asyncio.sleep(0)
+    assert swallowed == 1

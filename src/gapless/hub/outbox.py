@@ -11,6 +11,7 @@ from itertools import islice
 
 from gapless._core.throttle import Throttle
 from gapless.errors import BackendUnavailable
+from gapless.hub.ending import end_tasks
 
 logger = logging.getLogger("gapless")
 
@@ -80,8 +81,7 @@ class Outbox:
         try:
             await asyncio.wait({task}, timeout=seconds)
         finally:
-            task.cancel()
-            await asyncio.wait({task})
+            await end_tasks({task})
             error = BackendUnavailable("the hub was closed before it was sent, or while it was")
             for waiting in self._queue:
                 if not waiting.done:

@@ -19,6 +19,7 @@ from gapless._core.reader import Reader
 from gapless._core.replay import Replay
 from gapless.backends.base import ChannelsBackend
 from gapless.errors import HubClosed
+from gapless.hub.ending import end_tasks
 from gapless.hub.waiter import Wakeups
 
 logger = logging.getLogger("gapless")
@@ -129,11 +130,9 @@ class Upstream:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         tasks = {self._receiver, *self._tasks}
-        for task in tasks:
-            task.cancel()
         for channel in list(self.channels.values()):
             self._finish(channel, HubClosed("the hub was closed while the channel was opened"))
-        await asyncio.wait(tasks)
+        await end_tasks(tasks)
 
     # Opening and closing.
 
