@@ -310,6 +310,20 @@ async def test_a_subscribe_that_is_cancelled_leaves_nothing(broken: Broken) -> N
         assert plugin.hub.stats.subscribers == 1
 
 
+@pytest.mark.parametrize("how", ["subscribe", "put"])
+async def test_a_history_that_is_larger_than_the_backlog_is_no_deadlock(broken: Broken, how: str) -> None:
+    """#5011."""
+    async with make(broken, subscriber_max_backlog=2) as plugin:
+        for number in range(10):
+            await plugin.wait_published(b"%d" % number, "a")
+        async with asyncio.timeout(5):
+            subscriber = await plugin.subscribe("a", history=10 if how == "subscribe" else None)
+            if how == "put":
+                await plugin.put_subscriber_history(subscriber, "a")
+        await plugin.wait_published(b"10", "a")
+        assert await take(subscriber.iter_events(), 11, 5) == [b"%d" % number for number in range(11)]
+
+
 async def test_undeclared_channels_are_refused(broken: Broken) -> None:
     async with make(broken) as plugin:
         with pytest.raises(ChannelsException, match="unknown channel 'c'"):

@@ -17,6 +17,7 @@ from gapless._core.names import check_channels
 from gapless._core.reader import Policy
 from gapless._core.throttle import Throttle
 from gapless.backends.base import ChannelsBackend
+from gapless.errors import BackendError
 from gapless.hub import Channels
 from gapless.hub.outbox import OnError
 from gapless.integrations.litestar.adapters import hub_backend, keeps_history
@@ -68,7 +69,7 @@ class ApplicationPlugin(LitestarPlugin):
                 f"subscriber_class: {subscriber_class.__name__} has to be derived from "
                 "gapless.integrations.litestar.Subscriber"
             )
-        names = tuple(channels or ())
+        names = tuple(dict.fromkeys(channels or ()))
         # Keeps what `encode_data()` needs, and starts nothing.
         super().__init__(
             backend,  # type: ignore[arg-type]
@@ -162,6 +163,8 @@ class ApplicationPlugin(LitestarPlugin):
                 await self.hub.backend.get_history("", 0)
             except NotImplementedError as error:
                 raise ImproperlyConfiguredException(f"ws_handler_send_history: {error}") from error
+            except BackendError as error:
+                logger.debug("whether there is a history is unknown: %s", error)
         await self.hub.__aenter__()
         self._loop = asyncio.get_running_loop()
 
@@ -178,7 +181,7 @@ class ApplicationPlugin(LitestarPlugin):
     def _checked(self, channels: str | Iterable[str]) -> tuple[str, ...]:
         names = tuple(check_channels([channels] if isinstance(channels, str) else channels))
         for name in names:
-            if not self._arbitrary and name not in self._channels:
+            if not self._arbitrary and name not in self._names:
                 raise ChannelsException(
                     f"unknown channel {name!r}: declare it, or set arbitrary_channels_allowed=True"
                 )

@@ -29,7 +29,7 @@ from litestar.connection import WebSocket
 
 from gapless._core.event import Event, Gap
 from gapless.errors import BackendError, BackendUnavailable, ChannelsError, HubClosed
-from gapless.integrations.litestar.ending import end_task
+from gapless.hub.ending import end_tasks
 from gapless.integrations.litestar.subscriber import Subscriber
 
 logger = logging.getLogger("gapless")
@@ -107,7 +107,7 @@ async def serve(plugin: Plugin, socket: Socket, channel: str, settings: Settings
         await _close(socket, *_refusal(error, channel))
         return
     except BaseException:
-        await end_task(accepting)
+        await end_tasks({accepting})
         raise
     try:
         subscribed.set()
@@ -162,7 +162,7 @@ async def _run(socket: Socket, subscriber: Subscriber, sending: Coroutine[Any, A
         gone = receiver.done()
     finally:
         subscriber.on_end = None
-        await asyncio.gather(end_task(sender), end_task(receiver))
+        await end_tasks({sender, receiver})
     error = sender.exception() if sender.done() and not sender.cancelled() else None
     if error is not None and not isinstance(error, Gone):
         raise error
@@ -233,6 +233,6 @@ async def _close(socket: Socket, code: int, reason: str) -> None:
     try:
         await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
     finally:
-        await end_task(closing)
+        await end_tasks({closing})
         if closing.done() and not closing.cancelled() and closing.exception() is not None:
             logger.debug("a WebSocket could not be closed: %r", closing.exception())

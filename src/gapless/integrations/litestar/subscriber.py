@@ -16,8 +16,8 @@ from gapless._core.history import id_key
 from gapless._core.log import Entry
 from gapless._core.reader import Policy
 from gapless.hub import Subscriber as HubSubscriber
+from gapless.hub.ending import end_tasks
 from gapless.hub.subscriber import BITE, Cause
-from gapless.integrations.litestar.ending import end_task
 
 __all__ = ["Subscriber"]
 
@@ -266,7 +266,7 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
             if join:
                 await self._join(task)
         finally:
-            await end_task(task)
+            await end_tasks({task})
             self._enough = None
             self._task = None
             self._owner.running.discard(self)
