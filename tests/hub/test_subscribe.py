@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from typing import Any
 
 import pytest
 
-from gapless import Channels, ConfigurationError, Event, Gap, HubClosed, MemoryChannelsBackend, UnknownChannel
+from gapless import (
+    BackendUnavailable,
+    Channels,
+    ConfigurationError,
+    Event,
+    Gap,
+    HubClosed,
+    MemoryChannelsBackend,
+    UnknownChannel,
+)
 from tests.hub.conftest import MakeHub
 from tests.support.waiting import take, until
 
@@ -478,3 +489,35 @@ async def test_a_backend_that_swallows_a_cancellation_does_not_keep_the_hub_from
         async with Channels(Swallowing()):
             await asyncio.sleep(0)
     assert swallowed == 1
+
+
+async def test_threads_publish(hub: Channels) -> None:
+    """As endpoints that are no coroutines; nothing else wakes the event loop."""
+
+    def publish() -> None:
+        time.sleep(0.1)
+        for number in range(10):
+            hub.publish_nowait(b"%d" % number, "a")
+
+    async with hub.subscribe("a") as subscriber:
+        thread = asyncio.create_task(asyncio.to_thread(publish))
+        assert data(await take(aiter(subscriber), 10, 5)) == [b"%d" % number for number in range(10)]
+        await thread
+
+
+async def test_what_a_thread_publishes_too_much_or_too_late_is_an_error() -> None:
+    told: list[Any] = []
+    hub = Channels(MemoryChannelsBackend(), max_queue=1, on_publish_error=lambda *error: told.append(error))
+    async with hub:
+        await asyncio.to_thread(lambda: [hub.publish_nowait(b"x", "a") for _ in range(100)])
+        await until(lambda: len(told) + hub.stats.published == 100, "all to be sent or told")
+        assert hub.stats.publish_errors == len(told)
+        before = len(told)
+        # It comes when the hub is closed: nothing is awaited in between.
+        thread = threading.Thread(target=hub.publish_nowait, args=(b"late", "a"))
+        thread.start()
+        thread.join()
+    await until(lambda: len(told) > before or hub.backend.health().publishes.published == 101, "the late one")
+    assert all(isinstance(error, BackendUnavailable) for error, *_ in told)
+    with pytest.raises(HubClosed):
+        await asyncio.to_thread(hub.publish_nowait, b"x", "a")
