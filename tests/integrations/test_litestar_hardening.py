@@ -419,6 +419,7 @@ async def test_a_thread_that_publishes_too_much_is_told_by_the_callback(broken: 
             for _ in range(2):
                 plugin.publish(b"x", "a")
         await until(lambda: not plugin.hub.stats.queued, "the publishes")
+        assert plugin.hub.stats.publish_errors == len(told)
         assert len(told) + plugin.hub.stats.published >= 1000
     assert all(isinstance(error, BackendUnavailable) for error, *_ in told)
 

@@ -15,9 +15,8 @@ from litestar.exceptions import ImproperlyConfiguredException
 
 from gapless._core.names import check_channels
 from gapless._core.reader import Policy
-from gapless._core.throttle import Throttle
 from gapless.backends.base import ChannelsBackend
-from gapless.errors import BackendError
+from gapless.errors import BackendError, HubClosed
 from gapless.hub import Channels
 from gapless.hub.outbox import OnError
 from gapless.integrations.litestar.adapters import hub_backend, keeps_history
@@ -100,9 +99,7 @@ class ApplicationPlugin(LitestarPlugin):
             text=ws_send_mode == "text",
             resumes=self._joins_history,
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._complaints = Throttle()
-        self._on_publish_error = hub_options.get("on_publish_error")
+        self._started = False
 
     def publish(self, data: LitestarEncodableType, channels: str | Iterable[str]) -> None:
         """Queue a publish, and return at once. May be called in any thread.
@@ -113,22 +110,17 @@ class ApplicationPlugin(LitestarPlugin):
         Raises:
             ChannelsException: A channel was not declared. Nothing is published.
             RuntimeError: The application has not started, or is shut down.
-            BackendUnavailable: The queue is full. In another thread, this is an error like those that follow.
+            BackendUnavailable: The queue is full. In another thread, it is an error like those that follow.
             TypeError, ValueError: `data` can't be encoded, or a name is none.
         """
         names = self._checked(channels)
         payload = self.encode_data(data)
-        loop = self._loop
-        if loop is None:
-            raise RuntimeError("the plugin is not started: publish during the application's lifespan")
         try:
-            here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is loop:
             self.hub.publish_nowait(payload, names)
-        else:
-            loop.call_soon_threadsafe(self._publish_from_thread, payload, names)
+        except HubClosed as error:
+            raise RuntimeError(
+                "the plugin is not started: publish during the application's lifespan"
+            ) from error
 
     async def wait_published(self, data: LitestarEncodableType, channels: str | Iterable[str]) -> None:
         """Publish, and return when the backend has confirmed it. Works without a started application, too.
@@ -140,10 +132,10 @@ class ApplicationPlugin(LitestarPlugin):
         """
         names = self._checked(channels)
         payload = self.encode_data(data)
-        if self._loop is None:
-            await self.hub.backend.publish(payload, names)
-        else:
+        if self._started:
             await self.hub.publish(payload, names)
+        else:
+            await self.hub.backend.publish(payload, names)
 
     async def __aenter__(self) -> Self:
         await self._on_startup()
@@ -166,10 +158,10 @@ class ApplicationPlugin(LitestarPlugin):
             except BackendError as error:
                 logger.debug("whether there is a history is unknown: %s", error)
         await self.hub.__aenter__()
-        self._loop = asyncio.get_running_loop()
+        self._started = True
 
     async def _on_shutdown(self) -> None:
-        self._loop = None
+        self._started = False
         try:
             await self.hub.close()
         finally:
@@ -186,14 +178,3 @@ class ApplicationPlugin(LitestarPlugin):
                     f"unknown channel {name!r}: declare it, or set arbitrary_channels_allowed=True"
                 )
         return names
-
-    def _publish_from_thread(self, payload: bytes, names: tuple[str, ...]) -> None:
-        try:
-            self.hub.publish_nowait(payload, names)
-        except Exception as error:
-            if self._complaints.picks():
-                logger.warning(
-                    "%d publishes of other threads failed, the last: %r", self._complaints.count, error
-                )
-            if self._on_publish_error is not None:
-                self._on_publish_error(error, payload, names)
