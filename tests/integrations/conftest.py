@@ -1,4 +1,4 @@
-"""Plugins on the backends under test, and a real web server.
+"""Plugins on the backends under test.
 
 GAPLESS_TEST_PLUGIN=litestar runs the tests against Litestar's own plugin (some of them hang there: run them
 one by one).
@@ -6,16 +6,12 @@ one by one).
 
 from __future__ import annotations
 
-import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import litestar.channels
 import pytest
-import uvicorn
 
 from gapless import MemoryChannelsBackend, RedisChannelsPubSubBackend, RedisChannelsStreamBackend
 from gapless.integrations.litestar import ChannelsPlugin
@@ -62,24 +58,3 @@ async def plugin(make_plugin: MakePlugin) -> AsyncIterator[Any]:
     plugin = make_plugin()
     async with plugin:
         yield plugin
-
-
-@asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
-    """Serve an application in this event loop; yield its address."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, lifespan="on", log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=3
-    )
-    server = uvicorn.Server(config)
-    # Not serve(): it takes over the signals of the process.
-    task = asyncio.create_task(server._serve([listener]))
-    try:
-        async with asyncio.timeout(15):
-            while not server.started and not task.done():
-                await asyncio.sleep(0.005)
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await asyncio.wait_for(task, 15)
-        listener.close()

@@ -11,9 +11,9 @@ import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
 from websockets.asyncio.client import connect
 
-from tests.integrations.conftest import serving
 from tests.support.servers import Server
 from tests.support.waiting import take, until
+from tests.support.web import serving
 
 
 async def test_an_application_that_was_moved_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,9 +28,9 @@ async def test_an_application_that_was_moved_over(server: Server, monkeypatch: p
             return await take(source.aiter_sse(), count)
 
     async with (
-        serving(example.app) as address,
-        httpx.AsyncClient(base_url=f"http://{address}", timeout=10, trust_env=False) as client,
-        connect(f"ws://{address}/news") as socket,
+        serving(example.app) as web,
+        httpx.AsyncClient(base_url=web.url, timeout=10, trust_env=False) as client,
+        connect(f"ws://{web.address}/news") as socket,
     ):
         for number in range(3):
             assert (await client.post("/news", json={"n": number})).status_code == 201

@@ -17,9 +17,10 @@ from websockets.typing import Subprotocol
 from gapless import MemoryChannelsBackend, RedisChannelsStreamBackend
 from gapless.integrations.litestar import ChannelsPlugin, Subscriber
 from tests.conftest import make_client
-from tests.integrations.conftest import MakePlugin, plugin_class, serving
+from tests.integrations.conftest import MakePlugin, plugin_class
 from tests.support.servers import Server
 from tests.support.waiting import until
+from tests.support.web import Web, serving
 
 ENVELOPE = [Subprotocol("gapless.v1")]
 
@@ -71,10 +72,10 @@ def test_the_paths_are_litestars(options: dict[str, Any]) -> None:
 
 async def test_history_and_then_live_events_in_text_frames(make_plugin: MakePlugin) -> None:
     plugin = plugin_with_handlers(make_plugin, channels=["a"], ws_handler_send_history=3)
-    async with serving(application(plugin)) as address:
+    async with serving(application(plugin)) as web:
         for number in range(5):
             await plugin.wait_published({"n": number}, "a")
-        async with connect(f"ws://{address}/a") as socket:
+        async with connect(f"ws://{web.address}/a") as socket:
             assert socket.subprotocol is None
             await plugin.wait_published("live: ä", "a")
             await plugin.wait_published(b"\xff", "a")
@@ -84,57 +85,71 @@ async def test_history_and_then_live_events_in_text_frames(make_plugin: MakePlug
 
 async def test_all_of_the_history_in_binary_frames(make_plugin: MakePlugin) -> None:
     plugin = plugin_with_handlers(make_plugin, ws_handler_send_history=-1, ws_send_mode="binary")
-    async with serving(application(plugin)) as address:
+    async with serving(application(plugin)) as web:
         for number in range(50):
             await plugin.wait_published(b"%d" % number, "any name")
-        async with connect(f"ws://{address}/any%20name") as socket:
+        async with connect(f"ws://{web.address}/any%20name") as socket:
             assert await receive(socket, 50) == [b"%d" % number for number in range(50)]
+
+
+async def enveloped(web: Web, path: str, after: dict[str, str] | None = None) -> ClientConnection:
+    """Return a client of `gapless.v1` that has said where it was."""
+    socket = await connect(f"ws://{web.address}{path}", subprotocols=ENVELOPE, max_queue=None)
+    assert socket.subprotocol == "gapless.v1"
+    await socket.send(json.dumps({} if after is None else {"after": after}))
+    (ready,) = await receive_json(socket, 1)
+    assert ready.keys() == {"ready"}
+    return socket
 
 
 async def test_who_comes_back_gets_exactly_what_it_missed(make_plugin: MakePlugin) -> None:
     plugin = plugin_with_handlers(make_plugin, ws_handler_send_history=2)
-    async with serving(application(plugin)) as address:
-        async with connect(f"ws://{address}/a", subprotocols=ENVELOPE) as socket:
-            assert socket.subprotocol == "gapless.v1"
+    async with serving(application(plugin)) as web:
+        async with await enveloped(web, "/a") as socket:
             await plugin.wait_published("0", "a")
             await plugin.wait_published(b"\xff", "a")
             first, second = await receive_json(socket, 2)
-            assert (first["type"], first["channel"], first["data"]) == ("event", "a", "0")
+            assert (first["channel"], first["data"]) == ("a", "0")
             assert (second["data"], second["base64"]) == ("/w==", True)
         for number in range(5):
             await plugin.wait_published(f"{number}", "a")
-        url = f"ws://{address}/a?last_event_id={second['id']}"
-        async with connect(url, subprotocols=ENVELOPE) as socket:
+        expected = ["0", "1", "2", "3", "4", "5"]
+        last_id = second["id"]
+        async with await enveloped(web, "/a", {"a": last_id}) as socket:
             await plugin.wait_published("5", "a")
-            frames = await receive_json(socket, 6)
-            assert [frame["data"] for frame in frames] == ["0", "1", "2", "3", "4", "5"]
-        # Also without the envelope, and with an id that an application has handed out.
-        event = (await plugin.hub.backend.recent("a"))[-2]
-        async with connect(f"ws://{address}/a?last_event_id={event.id}") as socket:
-            assert await receive(socket, 1) == ["5"]
+            assert [frame["data"] for frame in await receive_json(socket, 6)] == expected
+        async with await enveloped(web, f"/a?last_event_id={last_id}") as socket:
+            assert [frame["data"] for frame in await receive_json(socket, 6)] == expected
+        # Also without the envelope, and with a cursor that an application has handed out.
+        async with connect(f"ws://{web.address}/a?last_event_id={last_id}") as socket:
+            assert await receive(socket, 6) == expected
+        async with plugin.start_subscription("a", history=1) as subscriber:
+            await subscriber.batch()
+            cursor = subscriber.cursor
+        await plugin.wait_published("6", "a")
+        async with connect(f"ws://{web.address}/a?last_event_id={cursor}") as socket:
+            assert await receive(socket, 1) == ["6"]
 
 
 async def test_a_history_that_is_too_short_is_a_gap(make_plugin: MakePlugin) -> None:
     plugin = plugin_with_handlers(make_plugin, backend={"history": 3})
-    async with serving(application(plugin)) as address:
-        async with connect(f"ws://{address}/a", subprotocols=ENVELOPE) as socket:
+    async with serving(application(plugin)) as web:
+        async with await enveloped(web, "/a") as socket:
             await plugin.wait_published("first", "a")
             (first,) = await receive_json(socket, 1)
         for number in range(300):
             await plugin.wait_published(f"{number}", "a")
-        async with connect(
-            f"ws://{address}/a?last_event_id={first['id']}", subprotocols=ENVELOPE, max_queue=None
-        ) as socket:
+        async with await enveloped(web, "/a", {"a": first["id"]}) as socket:
             gap, event = await receive_json(socket, 2)
-            assert (gap["type"], gap["channel"], gap["reason"]) == ("gap", "a", "trimmed")
-            assert event["type"] == "event"
+            assert (gap["gap"]["channel"], gap["gap"]["reason"]) == ("a", "trimmed")
+            assert event["channel"] == "a"
 
 
 @pytest.mark.parametrize("last_event_id", ["nonsense", "2~x", "1~abc.1-0", "0-0-0", "%00"])
 async def test_a_cursor_that_is_none_closes_the_socket(make_plugin: MakePlugin, last_event_id: str) -> None:
     plugin = plugin_with_handlers(make_plugin)
-    async with serving(application(plugin)) as address:
-        async with connect(f"ws://{address}/a?last_event_id={last_event_id}") as socket:
+    async with serving(application(plugin)) as web:
+        async with connect(f"ws://{web.address}/a?last_event_id={last_event_id}") as socket:
             code, reason = await closed(socket)
             assert code == 4500
             assert reason
@@ -146,9 +161,9 @@ async def test_the_server_is_away_and_comes_back(own_server: Server) -> None:
     backend = RedisChannelsStreamBackend(10, redis=client, subscribe_timeout=0.3, publish_timeout=1)
     plugin = ChannelsPlugin(backend, channels=["a"], create_ws_route_handlers=True, ws_handler_send_history=3)
     own_server.kill()
-    async with serving(application(plugin)) as address:
-        async with connect(f"ws://{address}/a") as socket:
-            assert await closed(socket) == (4450, "the broker is away")
+    async with serving(application(plugin)) as web:
+        async with connect(f"ws://{web.address}/a") as socket:
+            assert await closed(socket) == (4413, "events are not available now; come back later")
         own_server.start()
 
         def up() -> bool:
@@ -156,15 +171,15 @@ async def test_the_server_is_away_and_comes_back(own_server: Server) -> None:
             return None not in {health.subscriber.connected_since, health.commands.connected_since}
 
         await until(up, "the connections")
-        async with connect(f"ws://{address}/a") as socket:
+        async with connect(f"ws://{web.address}/a") as socket:
             await plugin.wait_published("x", "a")
             assert await receive(socket, 1) == ["x"]
     await client.aclose()
 
 
-async def stuck(address: str, path: str) -> ClientConnection:
+async def stuck(web: Web, path: str) -> ClientConnection:
     """Return a client that reads nothing more."""
-    socket = await connect(f"ws://{address}{path}", max_queue=1, compression=None)
+    socket = await connect(f"ws://{web.address}{path}", max_queue=1, compression=None)
     socket.transport.pause_reading()
     return socket
 
@@ -173,9 +188,9 @@ async def test_a_client_that_does_not_read_is_given_up_if_the_policy_says_so(mak
     plugin = plugin_with_handlers(
         make_plugin, subscriber_max_backlog=10, subscriber_backlog_strategy="disconnect"
     )
-    async with serving(application(plugin)) as address:
-        slow = await stuck(address, "/a")
-        async with connect(f"ws://{address}/a") as quick:
+    async with serving(application(plugin)) as web:
+        slow = await stuck(web, "/a")
+        async with connect(f"ws://{web.address}/a") as quick:
             number = 0
 
             async def given_up() -> bool:
@@ -195,42 +210,10 @@ async def test_a_client_that_does_not_read_is_given_up_if_the_policy_says_so(mak
         assert code in {4408, 1006}
 
 
-async def test_a_client_that_reads_too_slowly_is_told_to_come_back(make_plugin: MakePlugin) -> None:
-    class Slow(Subscriber):
-        async def entries(self, limit: int = 1) -> Any:
-            entries = await super().entries(limit)
-            await asyncio.sleep(0.05)
-            return entries
-
-    plugin = plugin_with_handlers(
-        make_plugin,
-        subscriber_max_backlog=5,
-        subscriber_backlog_strategy="disconnect",
-        subscriber_class=Slow,
-        ws_handler_send_history=1,
-    )
-    async with serving(application(plugin)) as address:
-        async with connect(f"ws://{address}/a", subprotocols=ENVELOPE) as socket:
-            for number in range(80):
-                await plugin.wait_published(f"{number}", "a")
-            received: list[Any] = []
-            try:
-                async with asyncio.timeout(10):
-                    async for frame in socket:
-                        received.append(json.loads(frame))
-            except ConnectionClosed:
-                pass
-            assert (socket.close_code, socket.close_reason) == (4408, "too slow")
-        if received:
-            cursor = received[-1]["id"]
-            async with connect(f"ws://{address}/a?last_event_id={cursor}") as socket:
-                assert await receive(socket, 1) == [f"{len(received)}"]
-
-
 async def test_without_a_bound_a_client_that_stalls_gets_everything(make_plugin: MakePlugin) -> None:
     plugin = plugin_with_handlers(make_plugin, backend={"history": 5000})
-    async with serving(application(plugin)) as address:
-        slow = await stuck(address, "/a")
+    async with serving(application(plugin)) as web:
+        slow = await stuck(web, "/a")
         payload = "x" * 5_000
         for number in range(3000):
             await plugin.wait_published(f"{number}:{payload}", "a")
@@ -245,10 +228,10 @@ async def test_without_a_bound_a_client_that_stalls_gets_everything(make_plugin:
 async def test_clients_that_vanish_leave_nothing(make_plugin: MakePlugin) -> None:
     """L2: with Litestar's, a socket that dies while it is sent to leaves handler and queue for ever."""
     plugin = plugin_with_handlers(make_plugin)
-    async with serving(application(plugin)) as address:
+    async with serving(application(plugin)) as web:
         tasks = len(asyncio.all_tasks())
         for _ in range(10):
-            sockets = await asyncio.gather(*(connect(f"ws://{address}/a") for _ in range(20)))
+            sockets = await asyncio.gather(*(connect(f"ws://{web.address}/a") for _ in range(20)))
             for number, socket in enumerate(sockets):
                 if number % 2:
                     socket.transport.abort()
@@ -301,14 +284,14 @@ async def test_a_socket_that_fails_while_it_is_sent_to_ends_its_handler() -> Non
 
 async def test_an_error_of_the_application_closes_the_socket(make_plugin: MakePlugin) -> None:
     class Failing(Subscriber):
-        async def iter_events(self) -> Any:
-            async for _ in super().iter_events():
+        def entries_nowait(self, limit: int = 1) -> Any:
+            if super().entries_nowait(limit):
                 raise RuntimeError("a bug")
-            yield b""
+            return []
 
     plugin = plugin_with_handlers(make_plugin, subscriber_class=Failing)
-    async with serving(application(plugin)) as address:
-        async with connect(f"ws://{address}/a") as socket:
+    async with serving(application(plugin)) as web:
+        async with connect(f"ws://{web.address}/a") as socket:
             await plugin.wait_published("x", "a")
             code, _ = await closed(socket)
             assert code in {1011, 4500}
@@ -317,18 +300,18 @@ async def test_an_error_of_the_application_closes_the_socket(make_plugin: MakePl
 
 async def test_the_end_of_the_application_closes_the_sockets(make_plugin: MakePlugin) -> None:
     plugin = plugin_with_handlers(make_plugin)
-    async with serving(application(plugin)) as address:
-        sockets = [await connect(f"ws://{address}/a") for _ in range(5)]
+    async with serving(application(plugin)) as web:
+        sockets = [await connect(f"ws://{web.address}/a") for _ in range(5)]
         await plugin.wait_published("last", "a")
         await until(lambda: plugin.hub.stats.events == 1, "the event")
         # As a server that runs the shutdown while connections are open.
         await plugin.hub.close()
         for socket in sockets:
             assert await receive(socket, 1) == ["last"]
-            assert await closed(socket) == (1012, "the server shuts down")
-        async with connect(f"ws://{address}/a") as socket:
-            assert await closed(socket) == (1012, "the server shuts down")
-    async with serving(application(plugin)) as address, connect(f"ws://{address}/a") as socket:
+            assert await closed(socket) == (4410, "the server goes away; come back and resume")
+        async with connect(f"ws://{web.address}/a") as socket:
+            assert await closed(socket) == (4410, "the server goes away; come back and resume")
+    async with serving(application(plugin)) as web, connect(f"ws://{web.address}/a") as socket:
         await plugin.wait_published("again", "a")
         assert await receive(socket, 1) == ["again"]
 

@@ -96,7 +96,7 @@ class ApplicationPlugin(LitestarPlugin):
         self._base_path = ws_handler_base_path.removesuffix("/") + "/"
         self._sockets = Settings(
             history=ALL_EVENTS if ws_handler_send_history < 0 else ws_handler_send_history,
-            text=ws_send_mode == "text",
+            mode=ws_send_mode,
             resumes=self._joins_history,
         )
         self._started = False

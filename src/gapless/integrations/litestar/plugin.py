@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from litestar.channels.plugin import ChannelsException as ChannelsException
@@ -107,32 +108,15 @@ class ChannelsPlugin(ApplicationPlugin):
             BackendError: As `gapless.Subscriber.open()`.
             TypeError, ValueError: A name is none, or `after` is no cursor.
         """
-        names = self._checked(channels)
-        subscriber = self._subscribers(
-            plugin=self,
-            max_backlog=self._max_backlog if max_backlog is None else max_backlog,
-            backlog_strategy=policy or self._strategy,
-        )
-        strategy = subscriber.backlog_strategy
-        if subscriber.max_backlog is None and policy is None and strategy != "disconnect":
-            # Litestar's bounds nothing then. As near to that as bounded memory allows.
-            strategy = "spill" if self._joins_history else strategy
-        made = self.hub.subscribe(
-            names,
-            history=history if self._joins_history else None,
-            after=after,
-            policy=strategy,
-            max_backlog=subscriber.max_backlog or None,
+        subscriber = self._prepared(
+            self._checked(channels),
+            history,
+            after,
+            policy=policy,
+            max_backlog=max_backlog,
             max_backlog_bytes=max_backlog_bytes,
         )
-        subscriber.prepare(made)
         await subscriber.open()
-        if history and not self._joins_history:
-            try:
-                await self.put_subscriber_history(subscriber, names, history)
-            except BaseException:
-                subscriber.close()
-                raise
         return subscriber
 
     # Litestar's would take any of Litestar's subscribers; those that are handed out are these.
@@ -205,9 +189,43 @@ class ChannelsPlugin(ApplicationPlugin):
             return await backend.recent(name, limit)
         return [Event(name, data) for data in await backend.get_history(name, limit)]
 
+    def _prepared(
+        self,
+        names: tuple[str, ...],
+        history: int | None,
+        after: str | Mapping[str, str] | None,
+        *,
+        policy: Policy | None = None,
+        max_backlog: int | None = None,
+        max_backlog_bytes: int | None = None,
+    ) -> Subscriber:
+        """Return a subscriber to be opened."""
+        subscriber = self._subscribers(
+            plugin=self,
+            max_backlog=self._max_backlog if max_backlog is None else max_backlog,
+            backlog_strategy=policy or self._strategy,
+        )
+        strategy = subscriber.backlog_strategy
+        if subscriber.max_backlog is None and policy is None and strategy != "disconnect":
+            # Litestar's bounds nothing then. As near to that as bounded memory allows.
+            strategy = "spill" if self._joins_history else strategy
+        made = self.hub.subscribe(
+            names,
+            history=history if self._joins_history else None,
+            after=after,
+            policy=strategy,
+            max_backlog=subscriber.max_backlog or None,
+            max_backlog_bytes=max_backlog_bytes,
+        )
+        joins = self._joins_history or not history
+        subscriber.prepare(
+            made, None if joins else partial(self.put_subscriber_history, subscriber, names, history)
+        )
+        return subscriber
+
     def _handler(self, name: str) -> WebsocketRouteHandler:
         async def _ws_handler_func(socket: WebSocket[Any, Any, Any]) -> None:
             channel = socket.path_params["channel_name"] if self._arbitrary else name
-            await serve(self, socket, channel, self._sockets)
+            await serve(socket, channel, partial(self._prepared, (channel,)), self._sockets)
 
         return WebsocketRouteHandler(self._base_path + name)(_ws_handler_func)

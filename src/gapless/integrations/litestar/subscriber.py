@@ -45,7 +45,7 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
     is, `ended_by` why it has ended. One task at a time may take from it, in whichever way.
 
     Subclasses may be given as `subscriber_class`. Events do not pass through `put_nowait()`; who wants to
-    change them overrides `iter_events()`.
+    change them overrides `iter_events()`, which the WebSocket handlers of the plugin do not call.
 
     Args:
         plugin: The plugin that makes it.
@@ -64,12 +64,24 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
         self._task: asyncio.Task[None] | None = None
         self._puts: deque[Entry] | None = None
         self._room: asyncio.Event | None = None
+        self._then: Callable[[], Awaitable[None]] | None = None
         # When so many were handed on, iteration ends: `run_in_background()` is left.
         self._enough: int | None = None
 
-    def prepare(self, made: HubSubscriber) -> None:
-        """Be what `made`, which the hub has made and which is not open, was to be. Called by the plugin."""
+    def prepare(self, made: HubSubscriber, then: Callable[[], Awaitable[None]] | None) -> None:
+        """Be what `made`, which the hub has made, was to be; do `then` when it is open. For the plugin."""
         self._request = made._request  # noqa: SLF001 (of the class that this one is made of)
+        self._then = then
+
+    async def open(self) -> None:
+        """Subscribe. Called by the plugin."""
+        await super().open()
+        try:
+            if self._then is not None:
+                await self._then()
+        except BaseException:
+            self.close()
+            raise
 
     async def put(self, item: bytes | None) -> None:
         """Put a payload into the stream, before what waits; None ends the stream after what waits.
@@ -283,9 +295,6 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
             before = self._handed_on
             await asyncio.wait({task}, timeout=self._owner.drain_timeout)
             if self._handed_on == before and not task.done():
-                logger.error(
-                    "a subscriber's callback did nothing for %s s; %d events are left",
-                    self._owner.drain_timeout,
-                    self.qsize,
-                )
+                seconds = self._owner.drain_timeout
+                logger.error("a callback did nothing for %s s; %d events are left", seconds, self.qsize)
                 return
