@@ -8,12 +8,12 @@ import json
 
 import httpx
 import pytest
-from httpx_sse import ServerSentEvent, aconnect_sse
+from httpx_sse import ServerSentEvent
 from websockets.asyncio.client import connect
 
 from tests.support.servers import Server
-from tests.support.waiting import take, until
-from tests.support.web import serving
+from tests.support.waiting import until
+from tests.support.web import events, listening, serving
 
 
 async def test_an_application_that_was_moved_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,10 +22,9 @@ async def test_an_application_that_was_moved_over(server: Server, monkeypatch: p
 
     example = importlib.reload(example)
 
-    async def listen(client: httpx.AsyncClient, count: int, last_id: str = "") -> list[ServerSentEvent]:
-        headers = {"Last-Event-ID": last_id} if last_id else {}
-        async with aconnect_sse(client, "GET", "/news/stream", headers=headers) as source:
-            return await take(source.aiter_sse(), count)
+    async def listen(count: int, last_id: str | None = None) -> list[ServerSentEvent]:
+        async with listening(f"{web.url}/news/stream", last_event_id=last_id) as source:
+            return await events(source, count)
 
     async with (
         serving(example.app) as web,
@@ -36,10 +35,10 @@ async def test_an_application_that_was_moved_over(server: Server, monkeypatch: p
             assert (await client.post("/news", json={"n": number})).status_code == 201
         async with asyncio.timeout(10):
             assert [json.loads(await socket.recv()) for _ in range(3)] == [{"n": n} for n in range(3)]
-        first = await listen(client, 2)
+        first = await listen(2)
         assert [event.json() for event in first] == [{"n": 0}, {"n": 1}]
         await client.post("/news", json={"n": 3})
-        rest = await listen(client, 2, first[-1].id)
+        rest = await listen(2, first[-1].id)
         assert [event.json() for event in rest] == [{"n": 2}, {"n": 3}]
         await until(lambda: example.plugin.hub.stats.subscribers == 1, "the end of the streams")
     await example.redis.aclose()

@@ -7,7 +7,15 @@ Change ``from litestar.channels import ChannelsPlugin`` to
 from litestar.channels import ChannelsBackend
 
 from gapless.integrations.litestar.adapters import litestar_backend
+from gapless.integrations.litestar.events import EventStream
 from gapless.integrations.litestar.plugin import ChannelsException, ChannelsPlugin
 from gapless.integrations.litestar.subscriber import Subscriber
 
-__all__ = ["ChannelsBackend", "ChannelsException", "ChannelsPlugin", "Subscriber", "litestar_backend"]
+__all__ = [
+    "ChannelsBackend",
+    "ChannelsException",
+    "ChannelsPlugin",
+    "EventStream",
+    "Subscriber",
+    "litestar_backend",
+]

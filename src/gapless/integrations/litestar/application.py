@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
@@ -22,6 +23,7 @@ from gapless.hub.outbox import OnError
 from gapless.integrations.litestar.adapters import hub_backend, keeps_history
 from gapless.integrations.litestar.sockets import Settings
 from gapless.integrations.litestar.subscriber import Subscriber
+from gapless.transports.shutdown import ending_with_the_server
 
 if TYPE_CHECKING:
     from litestar.types import LitestarEncodableType, TypeEncodersMap
@@ -100,6 +102,7 @@ class ApplicationPlugin(LitestarPlugin):
             resumes=self._joins_history,
         )
         self._started = False
+        self._signals = ExitStack()
 
     def publish(self, data: LitestarEncodableType, channels: str | Iterable[str]) -> None:
         """Queue a publish, and return at once. May be called in any thread.
@@ -158,10 +161,13 @@ class ApplicationPlugin(LitestarPlugin):
             except BackendError as error:
                 logger.debug("whether there is a history is unknown: %s", error)
         await self.hub.__aenter__()
+        # Web servers wait for open responses before they end the lifespan; event streams have no end.
+        self._signals.enter_context(ending_with_the_server(self.hub))
         self._started = True
 
     async def _on_shutdown(self) -> None:
         self._started = False
+        self._signals.close()
         try:
             await self.hub.close()
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from litestar.channels.plugin import ChannelsException as ChannelsException
 from litestar.connection import WebSocket
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from litestar.config.app import AppConfig
 
 __all__ = ["ChannelsException", "ChannelsPlugin"]
+
+
+class Options(TypedDict, total=False):
+    """What may differ from one subscriber to the next."""
+
+    policy: Policy | None
+    max_backlog: int | None
+    max_backlog_bytes: int | None
 
 
 class ChannelsPlugin(ApplicationPlugin):
@@ -83,9 +91,7 @@ class ChannelsPlugin(ApplicationPlugin):
         history: int | None = None,
         *,
         after: str | Mapping[str, str] | None = None,
-        policy: Policy | None = None,
-        max_backlog: int | None = None,
-        max_backlog_bytes: int | None = None,
+        **options: Unpack[Options],
     ) -> Subscriber:
         """Return a subscriber that gets what is published from now on. `unsubscribe()` must follow.
 
@@ -108,15 +114,45 @@ class ChannelsPlugin(ApplicationPlugin):
             BackendError: As `gapless.Subscriber.open()`.
             TypeError, ValueError: A name is none, or `after` is no cursor.
         """
-        subscriber = self._prepared(
-            self._checked(channels),
-            history,
-            after,
-            policy=policy,
-            max_backlog=max_backlog,
-            max_backlog_bytes=max_backlog_bytes,
-        )
+        subscriber = self.prepare_subscriber(channels, history, after=after, **options)
         await subscriber.open()
+        return subscriber
+
+    def prepare_subscriber(
+        self,
+        channels: str | Iterable[str],
+        history: int | None = None,
+        *,
+        after: str | Mapping[str, str] | None = None,
+        **options: Unpack[Options],
+    ) -> Subscriber:
+        """Return a subscriber that is subscribed by `open()`, or `async with`, and unsubscribed by `close()`.
+
+        Arguments and errors are those of `subscribe()`; what the backend raises comes with `open()`.
+        """
+        names = self._checked(channels)
+        policy, max_backlog = options.get("policy"), options.get("max_backlog")
+        subscriber = self._subscribers(
+            plugin=self,
+            max_backlog=self._max_backlog if max_backlog is None else max_backlog,
+            backlog_strategy=policy or self._strategy,
+        )
+        strategy = subscriber.backlog_strategy
+        if subscriber.max_backlog is None and policy is None and strategy != "disconnect":
+            # Litestar's bounds nothing then. As near to that as bounded memory allows.
+            strategy = "spill" if self._joins_history else strategy
+        made = self.hub.subscribe(
+            names,
+            history=history if self._joins_history else None,
+            after=after,
+            policy=strategy,
+            max_backlog=subscriber.max_backlog or None,
+            max_backlog_bytes=options.get("max_backlog_bytes"),
+        )
+        joins = self._joins_history or not history
+        subscriber.prepare(
+            made, None if joins else partial(self.put_subscriber_history, subscriber, names, history)
+        )
         return subscriber
 
     # Litestar's would take any of Litestar's subscribers; those that are handed out are these.
@@ -146,19 +182,10 @@ class ChannelsPlugin(ApplicationPlugin):
         history: int | None = None,
         *,
         after: str | Mapping[str, str] | None = None,
-        policy: Policy | None = None,
-        max_backlog: int | None = None,
-        max_backlog_bytes: int | None = None,
+        **options: Unpack[Options],
     ) -> AsyncGenerator[Subscriber, None]:
         """Subscribe for as long as the context lasts. Arguments and errors are those of `subscribe()`."""
-        subscriber = await self.subscribe(
-            channels,
-            history=history,
-            after=after,
-            policy=policy,
-            max_backlog=max_backlog,
-            max_backlog_bytes=max_backlog_bytes,
-        )
+        subscriber = await self.subscribe(channels, history=history, after=after, **options)
         try:
             yield subscriber
         finally:
@@ -189,43 +216,9 @@ class ChannelsPlugin(ApplicationPlugin):
             return await backend.recent(name, limit)
         return [Event(name, data) for data in await backend.get_history(name, limit)]
 
-    def _prepared(
-        self,
-        names: tuple[str, ...],
-        history: int | None,
-        after: str | Mapping[str, str] | None,
-        *,
-        policy: Policy | None = None,
-        max_backlog: int | None = None,
-        max_backlog_bytes: int | None = None,
-    ) -> Subscriber:
-        """Return a subscriber to be opened."""
-        subscriber = self._subscribers(
-            plugin=self,
-            max_backlog=self._max_backlog if max_backlog is None else max_backlog,
-            backlog_strategy=policy or self._strategy,
-        )
-        strategy = subscriber.backlog_strategy
-        if subscriber.max_backlog is None and policy is None and strategy != "disconnect":
-            # Litestar's bounds nothing then. As near to that as bounded memory allows.
-            strategy = "spill" if self._joins_history else strategy
-        made = self.hub.subscribe(
-            names,
-            history=history if self._joins_history else None,
-            after=after,
-            policy=strategy,
-            max_backlog=subscriber.max_backlog or None,
-            max_backlog_bytes=max_backlog_bytes,
-        )
-        joins = self._joins_history or not history
-        subscriber.prepare(
-            made, None if joins else partial(self.put_subscriber_history, subscriber, names, history)
-        )
-        return subscriber
-
     def _handler(self, name: str) -> WebsocketRouteHandler:
         async def _ws_handler_func(socket: WebSocket[Any, Any, Any]) -> None:
             channel = socket.path_params["channel_name"] if self._arbitrary else name
-            await serve(socket, channel, partial(self._prepared, (channel,)), self._sockets)
+            await serve(socket, channel, partial(self.prepare_subscriber, channel), self._sockets)
 
         return WebsocketRouteHandler(self._base_path + name)(_ws_handler_func)

@@ -6,10 +6,10 @@ an id of the channel, whichever frames it wants.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from litestar.connection import WebSocket
 from litestar.exceptions import WebSocketDisconnect
@@ -18,8 +18,13 @@ from gapless.integrations.litestar.subscriber import Subscriber
 from gapless.transports.pump import Receive, Send
 from gapless.transports.websocket import Mode, Socket
 
-# Gets history and where the client was.
-Prepare = Callable[[int | None, str | Mapping[str, str] | None], Subscriber]
+
+class Prepare(Protocol):
+    """Makes a subscriber."""
+
+    def __call__(
+        self, history: int | None = None, *, after: str | Mapping[str, str] | None = None
+    ) -> Subscriber: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ async def serve(socket: WebSocket[Any, Any, Any], channel: str, prepare: Prepare
         position: str | Mapping[str, str] | None = after or None
         if position is None and last_id:
             position = last_id if "~" in last_id else {channel: last_id}
-        return prepare(settings.history or None, position if settings.resumes else None)
+        return prepare(settings.history or None, after=position if settings.resumes else None)
 
     await socket.receive()  # websocket.connect
     serving = Socket(
