@@ -132,18 +132,18 @@ class Socket:
             await self._send({"type": "websocket.accept", "subprotocol": None})
 
         accepting = asyncio.create_task(accept(), name="gapless accept")
-        subscriber: Subscriber | None = None
         try:
-            try:
-                subscriber = await self._open(None)
-            finally:
-                # Also if it is refused: a browser does not tell a page why a handshake failed.
-                opened.set()
-                await accepting
+            subscriber = await self._open(None)
         except BaseException:
-            accepting.cancel()
-            if subscriber is not None:
-                subscriber.close()
+            # Accepted all the same: a browser does not tell a page why a handshake failed.
+            opened.set()
+            await accepting
+            raise
+        opened.set()
+        try:
+            await accepting
+        except BaseException:
+            subscriber.close()
             raise
         return subscriber
 
