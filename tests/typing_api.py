@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 
+import litestar.channels
+from litestar.channels.backends.memory import MemoryChannelsBackend as LitestarMemoryBackend
 from redis.asyncio import Redis
 
 from gapless import (
@@ -16,6 +18,7 @@ from gapless import (
     RedisChannelsPubSubBackend,
     RedisChannelsStreamBackend,
 )
+from gapless.integrations.litestar import ChannelsPlugin, Subscriber, litestar_backend
 
 
 async def use(client: Redis) -> None:
@@ -53,3 +56,30 @@ async def use(client: Redis) -> None:
         await backend.on_shutdown()
     deleted: int = await streams.flush_all()
     print(deleted)
+
+
+async def use_litestar(client: Redis) -> None:
+    backend = RedisChannelsStreamBackend(100, redis=client)
+    litestar.channels.ChannelsPlugin(litestar_backend(backend), channels=["a"])
+    ChannelsPlugin(LitestarMemoryBackend(history=3), arbitrary_channels_allowed=True)
+    plugin = ChannelsPlugin(
+        backend,
+        channels=["a"],
+        ws_send_mode="binary",
+        subscriber_backlog_strategy="spill",
+        on_publish_error=lambda error, data, channels: print(error, data.hex(), *channels),
+        drain_timeout=2.5,
+    )
+    as_litestars: litestar.channels.ChannelsPlugin = plugin
+    async with as_litestars, plugin.start_subscription(["a"], 3, after={"a": "1-0"}) as subscriber:
+        plugin.publish({"n": 1}, "a")
+        ours: Subscriber = subscriber
+        theirs: litestar.channels.Subscriber = subscriber
+        cursor: str | None = ours.cursor
+        print(cursor, theirs.qsize)
+        async for data in subscriber.iter_events():
+            print(data.hex())
+        async for item in subscriber:
+            channel: str = item.channel
+            print(channel)
+        await plugin.unsubscribe(subscriber, "a")

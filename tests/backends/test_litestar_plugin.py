@@ -50,6 +50,23 @@ def backends(server: Server) -> dict[str, Callable[[], Any]]:
     }
 
 
+def sending(app: Litestar, client: TestClient[Litestar], room: str, count: int) -> None:
+    """Return when so many sockets have the history.
+
+    Litestar accepts a socket first, then subscribes, and then reads the history: what is published meanwhile
+    comes twice.
+    """
+    subscribers = app.plugins.get(ChannelsPlugin)._channels
+
+    async def wait() -> None:
+        await until(
+            lambda: [each.is_running for each in subscribers.get(room, ())] == [True] * count, "the sockets"
+        )
+
+    with client.portal() as portal:
+        portal.call(wait)
+
+
 @pytest.mark.parametrize("which", ["memory", "pubsub", "streams"])
 def test_a_whole_application_twice(server: Server, which: str) -> None:
     options = {} if which == "pubsub" else {"ws_handler_send_history": 2}
@@ -60,6 +77,7 @@ def test_a_whole_application_twice(server: Server, which: str) -> None:
                 if lifespan and which != "pubsub":
                     assert [one.receive_json(timeout=5) for _ in range(2)] == [{"n": 2}, {"n": 3}]
                     assert [two.receive_json(timeout=5) for _ in range(2)] == [{"n": 2}, {"n": 3}]
+                sending(app, client, "room", 2)
                 for number in range(4):
                     path = "/publish/room" if number % 2 else "/wait/room"
                     assert client.post(path, json={"n": number}).status_code == 201
@@ -67,6 +85,7 @@ def test_a_whole_application_twice(server: Server, which: str) -> None:
                     assert one.receive_json(timeout=5) == {"n": number}
                     assert two.receive_json(timeout=5) == {"n": number}
             with client.websocket_connect("/other") as other:
+                sending(app, client, "other", 1)
                 client.post("/wait/room", json={"n": 2})
                 client.post("/wait/other", json={"n": "other"})
                 client.post("/wait/room", json={"n": 3})

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from typing import Any
 
 import pytest
 
-from gapless import Channels, ConfigurationError, Event, Gap, HubClosed, MemoryChannelsBackend, UnknownChannel
+from gapless import (
+    BackendUnavailable,
+    Channels,
+    ConfigurationError,
+    Event,
+    Gap,
+    HubClosed,
+    MemoryChannelsBackend,
+    UnknownChannel,
+)
 from tests.hub.conftest import MakeHub
 from tests.support.waiting import take, until
 
@@ -402,3 +413,111 @@ async def test_memory_backends_keep_their_history_through_the_hub() -> None:
         await hub.publish(b"1", "a")
         async with hub.subscribe("a", history=5) as subscriber:
             assert data(await subscriber.batch()) == [b"1"]
+
+
+async def test_a_subscriber_leaves_one_of_its_channels(make_hub: MakeHub) -> None:
+    async with make_hub(linger=0.01) as hub:
+        async with hub.subscribe(["a", "b", "c"]) as subscriber:
+            await hub.publish(b"0", ["a", "b", "c"])
+            await until(lambda: subscriber.stats.waiting_events == 3, "all to arrive")
+            subscriber.leave(["b", "nowhere"])
+            assert subscriber.channels == ("a", "c")
+            await until(lambda: hub.stats.channels == 2, "the end of the subscription")
+            waiting = asyncio.create_task(take(aiter(subscriber), 4))
+            await asyncio.sleep(0)
+            await hub.publish(b"1", ["a", "b", "c"])
+            items = await waiting
+            assert [(item.channel, item.data) for item in items] == [
+                ("a", b"0"),
+                ("c", b"0"),
+                ("a", b"1"),
+                ("c", b"1"),
+            ]
+            cursor = subscriber.cursor
+            subscriber.leave(["c"])
+            assert subscriber.ended_by is None
+            subscriber.leave(["a"])
+            assert subscriber.ended_by == "caller"
+            assert await subscriber.batch() == []
+        await hub.publish(b"2", ["a", "c"])
+        async with hub.subscribe(["a", "c"], after=cursor) as subscriber:
+            assert data(await take(aiter(subscriber), 2)) == [b"2", b"2"]
+
+
+async def test_who_leaves_a_channel_whose_history_is_read_gets_the_others(
+    hub: Channels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, may_read = hub.backend.read, asyncio.Event()
+
+    async def slow(channel: str, **arguments: Any) -> Any:
+        if channel == "slow":
+            await may_read.wait()
+        return await read(channel, **arguments)
+
+    monkeypatch.setattr(hub.backend, "read", slow)
+    await hub.publish(b"0", ["slow", "a"])
+    async with hub.subscribe(["slow", "a"], policy="spill", max_backlog=1) as subscriber:
+        for number in range(200):
+            await hub.publish(b"%d" % number, ["slow"])
+        await until(lambda: subscriber.stats.spilled, "the overflow")
+        assert data(await subscriber.batch()) == [b"0"]
+        waiting = asyncio.create_task(subscriber.batch())
+        await until(lambda: hub.stats.replays, "the read")
+        subscriber.leave(["slow"])
+        assert not subscriber.stats.behind
+        await hub.publish(b"a", ["a"])
+        assert data(await asyncio.wait_for(waiting, 5)) == [b"a"]
+        may_read.set()
+
+
+async def test_a_backend_that_swallows_a_cancellation_does_not_keep_the_hub_from_closing() -> None:
+    """As `asyncio.wait_for()` does on Python 3.11, when it is done at the same moment."""
+    swallowed = 0
+
+    class Swallowing(MemoryChannelsBackend):
+        async def events(self) -> Any:
+            nonlocal swallowed
+            while swallowed < 1:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    swallowed += 1
+            await asyncio.Event().wait()
+            yield None
+
+    async with asyncio.timeout(10):
+        async with Channels(Swallowing()):
+            await asyncio.sleep(0)
+    assert swallowed == 1
+
+
+async def test_threads_publish(hub: Channels) -> None:
+    """As endpoints that are no coroutines; nothing else wakes the event loop."""
+
+    def publish() -> None:
+        time.sleep(0.1)
+        for number in range(10):
+            hub.publish_nowait(b"%d" % number, "a")
+
+    async with hub.subscribe("a") as subscriber:
+        thread = asyncio.create_task(asyncio.to_thread(publish))
+        assert data(await take(aiter(subscriber), 10, 5)) == [b"%d" % number for number in range(10)]
+        await thread
+
+
+async def test_what_a_thread_publishes_too_much_or_too_late_is_an_error() -> None:
+    told: list[Any] = []
+    hub = Channels(MemoryChannelsBackend(), max_queue=1, on_publish_error=lambda *error: told.append(error))
+    async with hub:
+        await asyncio.to_thread(lambda: [hub.publish_nowait(b"x", "a") for _ in range(100)])
+        await until(lambda: len(told) + hub.stats.published == 100, "all to be sent or told")
+        assert hub.stats.publish_errors == len(told)
+        before = len(told)
+        # It comes when the hub is closed: nothing is awaited in between.
+        thread = threading.Thread(target=hub.publish_nowait, args=(b"late", "a"))
+        thread.start()
+        thread.join()
+    await until(lambda: len(told) > before or hub.backend.health().publishes.published == 101, "the late one")
+    assert all(isinstance(error, BackendUnavailable) for error, *_ in told)
+    with pytest.raises(HubClosed):
+        await asyncio.to_thread(hub.publish_nowait, b"x", "a")

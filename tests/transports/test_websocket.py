@@ -195,3 +195,36 @@ async def test_what_clients_send_is_ignored(hub: Channels, web: Web) -> None:
         await hub.publish("x", "a")
         async with asyncio.timeout(5):
             assert await socket.recv() == "x"
+
+
+async def test_a_client_of_plain_frames_that_is_connected_is_subscribed(
+    hub: Channels, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribe = hub.backend.subscribe
+
+    async def slow(channels: Any) -> None:
+        await asyncio.sleep(0.1)
+        await subscribe(channels)
+
+    monkeypatch.setattr(hub.backend, "subscribe", slow)
+    async with connect(url(web, "a")) as socket:
+        await hub.publish({"n": 1}, "a")
+        assert await receive(socket, 1) == [{"n": 1}]
+
+
+async def test_a_client_is_accepted_also_if_the_broker_takes_long(
+    hub: Channels, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribe, may_subscribe = hub.backend.subscribe, asyncio.Event()
+
+    async def slow(channels: Any) -> None:
+        await may_subscribe.wait()
+        await subscribe(channels)
+
+    monkeypatch.setattr(hub.backend, "subscribe", slow)
+    monkeypatch.setattr(codes, "ACCEPT_SECONDS", 0.05)
+    async with connect(url(web, "a"), open_timeout=5) as socket:
+        may_subscribe.set()
+        await until(lambda: hub.stats.subscribers, "the subscription")
+        await hub.publish({"n": 1}, "a")
+        assert await receive(socket, 1) == [{"n": 1}]

@@ -145,17 +145,22 @@ class Channels:
         await self._hub().publish(data, names)
 
     def publish_nowait(self, data: Any, channels: Names) -> None:
-        """Queue a publish; errors are counted and given to `on_publish_error`.
+        """Queue a publish; errors are counted and given to `on_publish_error`. May be called in any thread.
 
         They are sent in order, up to 100 at once; after a fault, one that has to be sent again may come after
         those that were sent with it. `publish()` each when the one before it is confirmed where that matters.
 
         Raises:
-            BackendUnavailable: The queue is full.
+            BackendUnavailable: The queue is full. In another thread, it is an error like those that follow.
             TypeError, ValueError, UnknownChannel, HubClosed: As `publish()`.
         """
         names = self._names(channels)
-        self._hub().outbox.put(self.encode(data), names)
+        hub = self._hub()
+        payload = self.encode(data)
+        if hub.is_here():
+            hub.outbox.put(payload, names)
+        else:
+            hub.loop.call_soon_threadsafe(hub.outbox.put_or_tell, payload, names)
 
     def subscribe(
         self,

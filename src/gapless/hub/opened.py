@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from gapless.hub.outbox import OnError, Outbox
 from gapless.hub.replays import Replays
 from gapless.hub.upstream import Upstream
@@ -22,6 +24,7 @@ class Open:
         self.outbox = Outbox(self.publish, max_events=max_events, max_bytes=max_bytes, on_error=on_error)
         self.replays = Replays(upstream)
         self.published = 0
+        self.loop = asyncio.get_running_loop()
         # No new subscribers.
         self.draining = False
 
@@ -29,3 +32,10 @@ class Open:
         """Publish; also while the hub closes and its outbox is drained."""
         await self.upstream.backend.publish(data, names)
         self.published += 1
+
+    def is_here(self) -> bool:
+        """Return whether this is the hub's event loop, and not another thread."""
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False

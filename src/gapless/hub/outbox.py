@@ -11,6 +11,7 @@ from itertools import islice
 
 from gapless._core.throttle import Throttle
 from gapless.errors import BackendUnavailable
+from gapless.hub.ending import end_tasks
 
 logger = logging.getLogger("gapless")
 
@@ -50,6 +51,7 @@ class Outbox:
         self._size_bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._complaints = Throttle()
+        self._closed = False
         self.failed = 0
 
     def __len__(self) -> int:
@@ -72,16 +74,25 @@ class Outbox:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._send(), name="gapless outbox")
 
+    def put_or_tell(self, data: bytes, channels: tuple[str, ...]) -> None:
+        """As `put()`, for who is not there any more to be told: that is an error like the others."""
+        try:
+            if self._closed:
+                raise BackendUnavailable("the hub was closed before it was sent")
+            self.put(data, channels)
+        except BackendUnavailable as error:
+            self._failed(error, _Waiting(data, channels))
+
     async def drain(self, seconds: float) -> None:
         """Wait until all were sent, `seconds` at most; what is left then is given up and told."""
+        self._closed = True
         task = self._task
         if task is None:
             return
         try:
             await asyncio.wait({task}, timeout=seconds)
         finally:
-            task.cancel()
-            await asyncio.wait({task})
+            await end_tasks({task})
             error = BackendUnavailable("the hub was closed before it was sent, or while it was")
             for waiting in self._queue:
                 if not waiting.done:

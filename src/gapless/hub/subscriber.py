@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import Literal, Self
 
 from gapless._core import cursor as cursors
@@ -68,7 +68,7 @@ class Subscriber(Inbox):
 
     __slots__ = ("_hub", "_request", "ended_by", "on_end")
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request | None) -> None:
         super().__init__()
         self.ended_by: Cause | None = None
         self.on_end: Callable[[], object] | None = None
@@ -124,6 +124,27 @@ class Subscriber(Inbox):
         """Leave the channels; what was not taken is dropped. May be called again."""
         self._drop()
         self._leave("caller")
+
+    def leave(self, channels: Iterable[str]) -> None:
+        """Leave some channels; to leave the last one is `close()`. Names of others are ignored.
+
+        What waits of them is dropped, but for up to 31 events in the hand of `async for`.
+
+        Raises:
+            HubClosed: The subscriber was not opened.
+        """
+        hub = self._check_opened()
+        names = frozenset(channels)
+        leaving = [reader for reader in self._readers if reader.log.channel in names]
+        if len(leaving) == len(self._readers):
+            self.close()
+        elif leaving and self.ended_by is None:
+            self._fold()
+            self._readers = tuple(reader for reader in self._readers if reader not in leaving)
+            self._ready = [reader for reader in self._ready or () if reader not in leaving]
+            for reader in leaving:
+                reader.close()
+            self._reading -= hub.upstream.leave(leaving)
 
     async def __aiter__(self) -> AsyncGenerator[Event | Gap, None]:
         """Yield events, and gaps in their place."""
@@ -253,6 +274,7 @@ class Subscriber(Inbox):
             channel = self._hub.upstream.channels[reader.log.channel]
             self._hub.replays.want(channel, reader, after=reader.after)
 
-    def _check_opened(self) -> None:
+    def _check_opened(self) -> Open:
         if self._hub is None:
             raise HubClosed("the subscriber was not opened: enter it with `async with`")
+        return self._hub

@@ -19,6 +19,7 @@ from gapless._core.reader import Reader
 from gapless._core.replay import Replay
 from gapless.backends.base import ChannelsBackend
 from gapless.errors import HubClosed
+from gapless.hub.ending import end_tasks
 from gapless.hub.waiter import Wakeups
 
 logger = logging.getLogger("gapless")
@@ -103,13 +104,17 @@ class Upstream:
         if self._idle and self._idle_timer is None and not self.closed:
             self._idle_timer = self._loop.call_later(self._linger_seconds, self._close_idle)
 
-    def leave(self, readers: Iterable[Reader]) -> None:
-        """A subscriber uses the channels of its readers no more, and waits for nothing."""
+    def leave(self, readers: Sequence[Reader]) -> int:
+        """A subscriber uses these channels no more; return how many of its readers waited for a read."""
         channels = [self.channels[reader.log.channel] for reader in readers]
+        waited = 0
         for channel, reader in zip(channels, readers, strict=True):
             for replay in channel.replays.values():
-                replay.readers.pop(reader, None)
+                if reader in replay.readers:
+                    del replay.readers[reader]
+                    waited += 1
         self.release(channels)
+        return waited
 
     def subscribers(self) -> set[Any]:
         """Return the owners of all readers."""
@@ -135,11 +140,9 @@ class Upstream:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         tasks = {self._receiver, *self._tasks}
-        for task in tasks:
-            task.cancel()
         for channel in list(self.channels.values()):
             self._finish(channel, HubClosed("the hub was closed while the channel was opened"))
-        await asyncio.wait(tasks)
+        await end_tasks(tasks)
 
     # Opening and closing.
 

@@ -51,6 +51,9 @@ BATCH_EVENTS = 128
 
 CLOSE_SECONDS = 2.0
 
+# Clients wait for the end of a handshake for some seconds only, and the broker may be away.
+ACCEPT_SECONDS = 1.0
+
 _FIRST_MESSAGE_CHARACTERS = 1024 * 1024
 
 Mode = Literal["text", "binary"]
@@ -101,10 +104,12 @@ class Socket:
 
     async def serve(self) -> None:
         """Accept, and send until the client leaves, the hub is closed, or the subscriber was too slow."""
-        await self._send({"type": "websocket.accept", "subprotocol": PROTOCOL if self._in_envelope else None})
         try:
-            after = await self._first_message() if self._in_envelope else None
-            subscriber = await self._open(after)
+            if self._in_envelope:
+                await self._send({"type": "websocket.accept", "subprotocol": PROTOCOL})
+                subscriber = await self._open(await self._first_message())
+            else:
+                subscriber = await self._open_and_accept()
             await self._push_all(subscriber)
             if subscriber.ended_by == "backlog":
                 raise ClosedError(TOO_SLOW, "too slow: events were dropped; come back and resume")
@@ -115,6 +120,32 @@ class Socket:
         except OSError:
             # The client has left.
             pass
+
+    async def _open_and_accept(self) -> Subscriber:
+        """Accept as late as possible: a client that is connected gets what is published from then on."""
+        opened = asyncio.Event()
+
+        async def accept() -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ACCEPT_SECONDS):
+                    await opened.wait()
+            await self._send({"type": "websocket.accept", "subprotocol": None})
+
+        accepting = asyncio.create_task(accept(), name="gapless accept")
+        try:
+            subscriber = await self._open(None)
+        except BaseException:
+            # Accepted all the same: a browser does not tell a page why a handshake failed.
+            opened.set()
+            await accepting
+            raise
+        opened.set()
+        try:
+            await accepting
+        except BaseException:
+            subscriber.close()
+            raise
+        return subscriber
 
     async def _first_message(self) -> Mapping[str, str]:
         try:

@@ -1,0 +1,121 @@
+"""Server-sent events: what a handler returns."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Unpack, cast
+
+from litestar.channels.plugin import ChannelsException
+from litestar.exceptions import ClientException, NotFoundException
+from litestar.response import Response
+from litestar.response.base import ASGIResponse
+
+from gapless.errors import BackendError, ConfigurationError, HubClosed
+from gapless.integrations.litestar.plugin import ChannelsPlugin, Options
+from gapless.integrations.litestar.subscriber import Subscriber
+from gapless.transports.pump import Receive, Send
+from gapless.transports.sse import EventStream as Stream
+from gapless.transports.sse import Frames
+
+if TYPE_CHECKING:
+    from litestar import Request
+    from litestar.types import HTTPScope
+
+logger = logging.getLogger("gapless")
+
+RETRY_AFTER_SECONDS = 2
+
+
+class EventStream(Response[None]):
+    """Answers a request with server-sent events, as docs/endpoints.md describes them.
+
+    The client goes on where it was: after the cursor in the header `Last-Event-ID`, which browsers send, or
+    in the query parameter `last_event_id`.
+
+        @get("/news/events", sync_to_thread=False)
+        def events(request: Request, channels: NamedDependency[ChannelsPlugin]) -> EventStream:
+            return EventStream(request, channels, "news", history=10)
+
+    Args:
+        request: The request.
+        plugin: The plugin.
+        channels: A name, or names. Whether the client may watch them is the caller's business.
+        history: Begin each channel with its newest events, so many at most, if the client is new.
+        envelope: Send JSON objects with `channel` and `data`; None: if there are several channels.
+        base64: Send payloads in base64, whatever they are.
+        heartbeat: Seconds without an event after which a comment is sent.
+        retry: Seconds after which a client comes back.
+        headers: More headers.
+
+    Raises:
+        ClientException: 400: the cursor is none, or there is no channel.
+        NotFoundException: 404: a channel was not declared.
+    """
+
+    def __init__(
+        self,
+        request: Request[Any, Any, Any],
+        plugin: ChannelsPlugin,
+        channels: str | Iterable[str],
+        *,
+        history: int | None = None,
+        envelope: bool | None = None,
+        base64: bool = False,
+        heartbeat: float = 15.0,
+        retry: float = 2.0,
+        headers: Mapping[str, str] | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        names = (channels,) if isinstance(channels, str) else tuple(channels)
+        if not names:
+            raise ClientException("no channel was named")
+        after = request.headers.get("last-event-id") or request.query_params.get("last_event_id") or None
+        try:
+            self._subscriber = plugin.prepare_subscriber(names, history, after=after, **options)
+        except ChannelsException as error:
+            raise NotFoundException(str(error)) from error
+        except ConfigurationError:
+            # Of the application's arguments, not of the client's.
+            raise
+        except ValueError as error:
+            raise ClientException(str(error)) from error
+        self._frames = Frames(envelope=len(names) > 1 if envelope is None else envelope, base64=base64)
+        self._heartbeat = heartbeat
+        self._retry = retry
+        super().__init__(None, media_type="text/event-stream", headers=headers)
+
+    def to_asgi_response(self, app: Any, request: Any, **options: Any) -> ASGIResponse:  # noqa: ARG002
+        """Called by Litestar."""
+        headers = {**(options.get("headers") or {}), **self.headers}
+        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        encoded += [cookie.to_encoded_header() for cookie in [*self.cookies, *(options.get("cookies") or ())]]
+        stream = Stream(
+            self._subscriber, self._frames, heartbeat=self._heartbeat, retry=self._retry, headers=encoded
+        )
+        return Answer(self._subscriber, stream)
+
+
+class Answer(ASGIResponse):
+    """The stream, or 503 if there is none now."""
+
+    def __init__(self, subscriber: Subscriber, stream: Stream) -> None:
+        super().__init__()
+        self._subscriber = subscriber
+        self._stream = stream
+
+    async def __call__(self, scope: HTTPScope, receive: Any, send: Any) -> None:  # type: ignore[override]
+        """Send until the client leaves, the hub is closed, or the subscriber was too slow."""
+        try:
+            await self._subscriber.open()
+        except (HubClosed, BackendError) as error:
+            logger.warning("no event stream: %s", error)
+            refusal = ASGIResponse(
+                body=b'{"detail":"events are not available now"}',
+                media_type="application/json",
+                status_code=503,
+                headers={"retry-after": str(RETRY_AFTER_SECONDS)},
+            )
+            await refusal(scope, receive, send)
+            return
+        await self._stream.serve(cast("Receive", receive), cast("Send", send))
