@@ -7,7 +7,6 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from itertools import islice
 
 from gapless._core.throttle import Throttle
 from gapless.errors import BackendUnavailable
@@ -15,8 +14,8 @@ from gapless.hub.ending import end_tasks
 
 logger = logging.getLogger("gapless")
 
-# Publishes that are under way at once. They are sent in order; one that has to be sent again, after a fault,
-# may come after those that were sent with it.
+# Publishes to different channels that are under way at once. Those to one channel keep their order, also through
+# faults, so one is sent when the one before it is confirmed.
 MAX_CONCURRENT = 100
 
 Publish = Callable[[bytes, tuple[str, ...]], Awaitable[None]]
@@ -31,7 +30,7 @@ class _Waiting:
 
 
 class Outbox:
-    """Sends what is put, in order.
+    """Sends what is put, in order on each channel.
 
     Args:
         publish: Publishes once.
@@ -103,10 +102,21 @@ class Outbox:
     async def _send(self) -> None:
         while self._queue:
             # They stay in the queue while they are sent: what a cancellation leaves undone is told.
-            batch = list(islice(self._queue, MAX_CONCURRENT))
+            batch = self._next_batch()
             await asyncio.gather(*map(self._send_one, batch))
             for _ in batch:
                 self._size_bytes -= len(self._queue.popleft().data)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Return the first of the queue, as far as no channel is named twice."""
+        batch: list[_Waiting] = []
+        named: set[str] = set()
+        for waiting in self._queue:
+            if len(batch) == MAX_CONCURRENT or not named.isdisjoint(waiting.channels):
+                break
+            named.update(waiting.channels)
+            batch.append(waiting)
+        return batch
 
     async def _send_one(self, waiting: _Waiting) -> None:
         try:

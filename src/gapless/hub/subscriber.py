@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import Literal, Self
@@ -95,7 +94,6 @@ class Subscriber(Inbox):
         if request is None:
             raise HubClosed("a subscriber is opened once; make another one with subscribe()")
         hub = request.hub()
-        self.bind(asyncio.get_running_loop())
         channels = await hub.upstream.open(request.channels)
         if not hub.upstream.has_ids and (request.history or request.after or request.policy == "spill"):
             hub.upstream.release(channels)
@@ -180,8 +178,10 @@ class Subscriber(Inbox):
             await self
 
     def entries_nowait(self, limit: int = ALL) -> list[Entry]:
-        """The same without waiting: none if nothing waits. Then `await subscriber` waits for more, for the end,
-        or for an `interrupt()`: look again afterwards."""
+        """The same without waiting: none if nothing waits.
+
+        Then `await subscriber` waits for more, for the end, or for an `interrupt()`: look again afterwards.
+        """
         return self._take(limit)
 
     def interrupt(self) -> None:

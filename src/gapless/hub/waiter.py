@@ -38,13 +38,11 @@ class Waiter:
         self.callback: Wakeup | None = None
         self.context = _NO_CONTEXT
 
-    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Say in which event loop it is awaited; tasks look whether it is theirs."""
-        self._loop = loop
-
     def __await__(self) -> Generator[Any, None, None]:
         if self.callback is not None:
             raise RuntimeError("another task waits for this subscriber already; each task needs its own")
+        # The task looks whether it is its own.
+        self._loop = asyncio.get_running_loop()
         self._asyncio_future_blocking = True
         # A generator's work without a generator's frame: hand this object to the task, and go on when called.
         return cast("Generator[Any, None, None]", iter((self,)))
