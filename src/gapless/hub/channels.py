@@ -147,8 +147,8 @@ class Channels:
     def publish_nowait(self, data: Any, channels: Names) -> None:
         """Queue a publish; errors are counted and given to `on_publish_error`. May be called in any thread.
 
-        Those to one channel keep their order, so one is sent when the one before it is confirmed: for many events
-        on one channel, several `publish()` at once are faster.
+        Those to one channel keep their order, so one is sent when the one before it is confirmed: for many
+        events on one channel, several `publish()` at once are faster.
 
         Raises:
             BackendUnavailable: The queue is full. In another thread, it is an error like those that follow.

@@ -14,8 +14,8 @@ from gapless.hub.ending import end_tasks
 
 logger = logging.getLogger("gapless")
 
-# Publishes to different channels that are under way at once. Those to one channel keep their order, also through
-# faults, so one is sent when the one before it is confirmed.
+# Publishes to different channels that are under way at once. Those to one channel keep their order, also
+# through faults, so one is sent when the one before it is confirmed.
 MAX_CONCURRENT = 100
 
 Publish = Callable[[bytes, tuple[str, ...]], Awaitable[None]]
