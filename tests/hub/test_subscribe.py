@@ -521,3 +521,27 @@ async def test_what_a_thread_publishes_too_much_or_too_late_is_an_error() -> Non
     assert all(isinstance(error, BackendUnavailable) for error, *_ in told)
     with pytest.raises(HubClosed):
         await asyncio.to_thread(hub.publish_nowait, b"x", "a")
+
+
+async def test_a_cursor_before_the_history_was_taken_does_not_pass_over_it(hub: Channels) -> None:
+    for number in range(3):
+        await hub.publish(b"%d" % number, ["a", "b"])
+    async with hub.subscribe(["a", "b"], history=2) as subscriber:
+        assert subscriber.cursor is None
+        entries = await subscriber.entries()
+        subscriber.advance()
+        cursor = subscriber.cursor
+        first = entries[0].item
+    async with hub.subscribe(["a", "b"], history=2, after=cursor) as subscriber:
+        rest = await take(aiter(subscriber), 3)
+        assert {(event.channel, event.data) for event in [first, *rest]} == {
+            ("a", b"1"), ("a", b"2"), ("b", b"1"), ("b", b"2")
+        }  # fmt: skip
+
+
+async def test_an_empty_history_is_a_place_to_resume_from(hub: Channels) -> None:
+    async with hub.subscribe("a", history=2) as subscriber:
+        cursor = subscriber.cursor
+    await hub.publish(b"0", "a")
+    async with hub.subscribe("a", after=cursor) as subscriber:
+        assert data(await take(aiter(subscriber), 1)) == [b"0"]

@@ -128,12 +128,14 @@ class Reader:
             after: The event to go on from; None if the newest ones are read.
         """
         self.attached = self.plain = False
-        if after is not None:
-            self.reached = after
+        # Not where the log is: what it will have read comes before that.
+        self.reached = after
 
     def join(self, replay: Replay) -> None:
         """Take what was found, and then go on live, or read on."""
         self.plain = False
+        if self.reached is None and not replay.entries and replay.start == self.log.end:
+            self.reached = self.log.position
         self._kept = deque(replay.entries) or None
         self.after = replay.after
         if self.after is None:
