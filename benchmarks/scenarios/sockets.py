@@ -79,7 +79,7 @@ async def publish(application: Any) -> None:
 @asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[int]:
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_level="critical", access_log=False, loop="none"
+        app, host="127.0.0.1", port=0, log_level="critical", access_log=False, loop="none", interface="asgi3"
     )
     server = uvicorn.Server(config)
     config.load()

@@ -6,6 +6,7 @@ import asyncio
 import json
 from base64 import b64decode
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -16,6 +17,8 @@ from starlette.routing import Route
 
 from gapless import Channels, MemoryChannelsBackend
 from gapless.integrations.starlette import EventStream, lifespan
+from gapless.transports.sse import EventStream as Answer
+from gapless.transports.sse import Frames
 from tests.support.waiting import until
 from tests.support.web import Web, events, listening, serving
 
@@ -252,3 +255,23 @@ async def test_a_malformed_cursor_is_refused(web: Web, cursor: str) -> None:
 async def test_no_channel_is_refused(web: Web) -> None:
     async with httpx.AsyncClient() as client:
         assert (await client.get(f"{web.url}/events")).status_code == 400
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError, asyncio.CancelledError])
+async def test_a_client_that_has_left_before_the_headers_leaves_nothing(
+    hub: Channels, error: type[BaseException]
+) -> None:
+    async def send(message: Any) -> None:
+        raise error
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async with hub:
+        subscriber = hub.subscribe("a")
+        await subscriber.open()
+        frames = Frames(envelope=False, base64=False)
+        stream = Answer(subscriber, frames, heartbeat=15.0, retry=2.0)
+        with suppress(asyncio.CancelledError):
+            await stream.serve(receive, send)
+        assert hub.stats.subscribers == 0

@@ -119,7 +119,6 @@ class EventStream:
 
     async def serve(self, receive: Receive, send: Send) -> None:
         """Send until the client leaves, the hub is closed, or the subscriber was too slow."""
-        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
         cursor = self._subscriber.cursor
         beginning = b"retry: %d\n" % round(self._retry * 1000)
         beginning += b"\n" if cursor is None else b"id: " + cursor.encode() + b"\n\n"
@@ -128,6 +127,8 @@ class EventStream:
         chunk = self._chunk if len(subscriber.channels) == 1 else self._chunk_of_several
 
         async def push() -> None:
+            # In here, so that the subscriber is closed also if the client has left already.
+            await send({"type": "http.response.start", "status": 200, "headers": self._headers})
             await send(_body(beginning))
             # No coroutine of ours between the event and the server: this is where a client's events cost.
             while True:
