@@ -282,6 +282,58 @@ async def test_who_waits_for_the_history_is_told_of_the_end(
             await opening
 
 
+async def test_nothing_is_handed_on_after_close_in_the_middle_of_an_iteration(hub: Channels) -> None:
+    async with hub.subscribe("a") as subscriber:
+        for number in range(10):
+            await hub.publish(b"%d" % number, "a")
+        await until(lambda: subscriber.stats.waiting_events == 10, "all to wait")
+        got = []
+        async for item in subscriber:
+            got.append(item)
+            if len(got) == 3:
+                subscriber.close()
+        assert data(got) == [b"0", b"1", b"2"]
+        assert (subscriber.stats.delivered, subscriber.stats.waiting_events) == (3, 0)
+
+
+async def test_nothing_of_a_channel_is_handed_on_after_leaving_it_in_the_middle(hub: Channels) -> None:
+    async with hub.subscribe(["a", "b"]) as subscriber:
+        for number in range(10):
+            await hub.publish(b"%d" % number, "ab"[number % 2])
+        await until(lambda: subscriber.stats.waiting_events == 10, "all to wait")
+        got = []
+        async for item in subscriber:
+            got.append(item)
+            if len(got) == 3:
+                subscriber.leave(["b"])
+            if len(got) == 6:
+                break
+        assert data(got) == [b"0", b"1", b"2", b"4", b"6", b"8"]
+        assert (subscriber.stats.delivered, subscriber.stats.waiting_events) == (6, 0)
+        assert subscriber.channels == ("a",)
+
+
+async def test_an_iteration_that_was_broken_off_goes_on_where_it_was(hub: Channels) -> None:
+    async with hub.subscribe("a") as subscriber:
+        for number in range(100):
+            await hub.publish(b"%d" % number, "a")
+        await until(lambda: subscriber.stats.waiting_events == 100, "all to wait")
+        got = []
+        for count in (1, 40, 20, 3):
+            got += await take(aiter(subscriber), count)
+            assert subscriber.stats.delivered == len(got)
+            assert subscriber.positions == {"a": got[-1].id}
+            got += (await subscriber.entries(2))[:1] and await take(aiter(subscriber), 1)
+        while len(got) < 100:
+            got += await subscriber.batch()
+        assert data(got) == [b"%d" % number for number in range(100)]
+
+
+async def test_to_await_what_was_not_entered_is_an_error_that_says_so(hub: Channels) -> None:
+    with pytest.raises(HubClosed, match="async with"):
+        await hub.subscribe("a")  # type: ignore[func-returns-value]
+
+
 async def test_a_cancelled_task_disturbs_no_other_one(hub: Channels) -> None:
     async def consume(subscriber: Any) -> list[bytes]:
         return data(await take(aiter(subscriber), 1))

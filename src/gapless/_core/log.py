@@ -115,15 +115,15 @@ class Log:
         totals: What was ever in it.
         last: The newest item, also if it is dropped already.
         readers: Those that have a place in it.
-        waiting: Readers whose owners wait for the next entry; whoever appends takes them out.
-        waiters: The same for owners of this reader alone: what wakes them.
+        owners: Owners of a reader of this log alone: each entry wakes them.
+        waiting: Other readers, whose owners wait for the next entry; whoever appends takes them out.
         disconnected: Readers whose policy has just ended them; whoever appends takes them out.
     """
 
     __slots__ = (
         "_floor", "_holds", "_scan_at", "_scan_at_bytes",
-        "channel", "digest", "disconnected", "end", "end_bytes", "entries", "last", "position", "readers",
-        "start", "totals", "waiters", "waiting",
+        "channel", "digest", "disconnected", "end", "end_bytes", "entries", "last", "owners", "position",
+        "readers", "start", "totals", "waiting",
     )  # fmt: skip
 
     def __init__(self, channel: str) -> None:
@@ -142,7 +142,7 @@ class Log:
         self.readers: dict[Place, None] = {}
         self._holds: dict[Hold, None] = {}
         self.waiting: dict[Place, None] = {}
-        self.waiters: dict[Any, None] = {}
+        self.owners: dict[Any, None] = {}
         self.disconnected: list[Place] = []
         self._scan_at = SPARE_ENTRIES
         self._scan_at_bytes = SPARE_BYTES

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, Self
 
 from gapless._core import cursor as cursors
@@ -11,7 +12,7 @@ from gapless._core.event import Event, Gap
 from gapless._core.log import Entry
 from gapless._core.reader import Policy, Reader
 from gapless.errors import ConfigurationError, HubClosed
-from gapless.hub.inbox import ALL, Inbox
+from gapless.hub.inbox import ALL, EMPTY_HAND, Inbox, item_of
 from gapless.hub.opened import Open
 from gapless.hub.stats import SubscriberStats
 from gapless.hub.upstream import Channel
@@ -19,9 +20,6 @@ from gapless.hub.upstream import Channel
 __all__ = ["Subscriber"]
 
 logger = logging.getLogger("gapless")
-
-# `async for` takes so many entries out of the backlog at once.
-BITE = 32
 
 Cause = Literal["hub", "backlog", "caller"]
 
@@ -94,6 +92,7 @@ class Subscriber(Inbox):
         if request is None:
             raise HubClosed("a subscriber is opened once; make another one with subscribe()")
         hub = request.hub()
+        self._loop = asyncio.get_running_loop()
         channels = await hub.upstream.open(request.channels)
         if not hub.upstream.has_ids and (request.history or request.after or request.policy == "spill"):
             hub.upstream.release(channels)
@@ -126,7 +125,7 @@ class Subscriber(Inbox):
     def leave(self, channels: Iterable[str]) -> None:
         """Leave some channels; to leave the last one is `close()`. Names of others are ignored.
 
-        What waits of them is dropped, but for up to 31 events in the hand of `async for`.
+        What waits of them is dropped.
 
         Raises:
             HubClosed: The subscriber was not opened.
@@ -137,33 +136,32 @@ class Subscriber(Inbox):
         if len(leaving) == len(self._readers):
             self.close()
         elif leaving and self.ended_by is None:
-            self._fold()
+            self._leave_out(names)
             self._readers = tuple(reader for reader in self._readers if reader not in leaving)
             self._ready = [reader for reader in self._ready or () if reader not in leaving]
             for reader in leaving:
                 reader.close()
             self._reading -= hub.upstream.leave(leaving)
 
-    async def __aiter__(self) -> AsyncGenerator[Event | Gap, None]:
-        """Yield events, and gaps in their place."""
+    def __aiter__(self) -> Self:
+        """Iterate over events, and gaps in their place."""
         self._check_opened()
-        while True:
-            entries = self._take(BITE)
-            if entries:
-                for entry in entries:
-                    self._at += 1
-                    yield entry.item
-            elif self._live:
-                # Not through `entries()`: a coroutine less for each event.
-                await self
-            else:
-                return
+        return self
 
     async def batch(self) -> list[Event | Gap]:
-        """Wait until there is something, and return all that waits; an empty list after the end."""
-        entries = await self.entries()
-        self.advance(len(entries))
-        return [entry.item for entry in entries]
+        """Wait until there is something, and return all that waits; an empty list after the end.
+
+        After an `async for` that was left, that is first what it had taken and not handed on, up to 31.
+        """
+        while True:
+            entries = self._take(ALL)
+            if entries:
+                self._hand = EMPTY_HAND
+                return [*map(item_of, entries)]
+            if not self._live:
+                self._check_opened()
+                return []
+            await self
 
     async def entries(self, limit: int = ALL) -> list[Entry]:
         """As `batch()`, for transports: entries, which are shared by all subscribers of their channel.
@@ -183,6 +181,9 @@ class Subscriber(Inbox):
         Then `await subscriber` waits for more, for the end, or for an `interrupt()`: look again afterwards.
         """
         return self._take(limit)
+
+    def _bind(self) -> None:
+        self._check_opened()
 
     def interrupt(self) -> None:
         """Wake the task that awaits this subscriber."""

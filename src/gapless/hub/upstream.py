@@ -275,9 +275,7 @@ class Upstream:
         log.append(item, self.events)
         if log.disconnected:
             self.end_disconnected(log)
-        if log.waiters:
-            self.wakeups.wake(log.waiters)
-            log.waiters.clear()
+        self.wakeups.wake_all(log.owners)
         if log.waiting:
             waiting, log.waiting = log.waiting, {}
             for reader in waiting:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -17,7 +16,8 @@ from gapless._core.log import Entry
 from gapless._core.reader import Policy
 from gapless.hub import Subscriber as HubSubscriber
 from gapless.hub.ending import end_tasks
-from gapless.hub.subscriber import BITE, Cause
+from gapless.hub.inbox import BITE
+from gapless.hub.subscriber import Cause
 
 __all__ = ["Subscriber"]
 
@@ -62,7 +62,6 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
         self.backlog_strategy: Policy = backlog_strategy
         self._owner = plugin
         self._task: asyncio.Task[None] | None = None
-        self._puts: deque[Entry] | None = None
         self._room: asyncio.Event | None = None
         self._then: Callable[[], Awaitable[None]] | None = None
         # When so many were handed on, iteration ends: `run_in_background()` is left.
@@ -101,7 +100,7 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
         if item is None:
             self.end("caller")
             return True
-        if self._puts is not None and len(self._puts) >= (self.max_backlog or MAX_PUTS):
+        if self._in_hand >= (self.max_backlog or MAX_PUTS):
             return False
         self._append([Entry(Event("", item))])
         return True
@@ -134,22 +133,21 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
             # The hub drops when it comes across it.
             for reader in self._readers:
                 reader.check()
-        return self.stats.waiting_events + len(self._puts or ())
+        return self.stats.waiting_events
 
     async def iter_events(self) -> AsyncGenerator[bytes, None]:
         """Yield payloads; gaps are left out. Ends when the subscriber does, after what waits then."""
         self._check_opened()
         while True:
-            entries = self._take(BITE)
-            for entry in entries:
-                self._at += 1
+            entry = self._next(BITE)
+            if entry is not None:
                 if isinstance(entry.item, Event):
                     yield entry.item.data
                 if self._enough is not None and self._handed_on >= self._enough:
                     return
-            if not entries:
-                if not self._live or self._enough is not None:
-                    return
+            elif not self._live or self._enough is not None:
+                return
+            else:
                 # Not in a function of its own: a coroutine less for each event.
                 await self
 
@@ -197,46 +195,25 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
         if error is not None:
             raise error
 
-    def close(self) -> None:
-        """Leave the channels; what was not taken is dropped. May be called again."""
-        self._puts = None
-        super().close()
-
-    def end(self, cause: Cause) -> None:
-        """End it, after what waits now. Called by the hub."""
-        in_hand = self._in_hand
-        super().end(cause)
-        if self._puts is not None:
-            self._taken[in_hand:in_hand] = self._puts
-            self._delivered += len(self._puts)
-            self._puts = None
-
     def _leave(self, cause: Cause) -> None:
         super()._leave(cause)
         if self._room is not None:
             self._room.set()
 
     def _take(self, limit: int) -> list[Entry]:
-        puts = self._puts
-        if puts is None or self._in_hand:
-            # The hot path, and faster than super().
-            return HubSubscriber._take(self, limit)  # noqa: SLF001
-        self._fold()
-        count = min(limit, len(puts))
-        self._taken = [puts.popleft() for _ in range(count)]
-        self._at = self._folded = 0
-        self._delivered += count
-        if not puts:
-            self._puts = None
         if self._room is not None:
             self._room.set()
-        return self._taken
+        # Faster than super().
+        return HubSubscriber._take(self, limit)  # noqa: SLF001
 
     def _append(self, entries: list[Entry]) -> None:
-        if entries:
-            self._puts = self._puts or deque()
-            self._puts += entries
-            self._check_opened().upstream.wakeups.wake((self,))
+        if self._in_hand:
+            self._taken += entries
+        else:
+            self._fold()
+            self._hold(entries)
+        self._delivered += len(entries)
+        self._check_opened().upstream.wakeups.wake((self,))
 
     @property
     def _handed_on(self) -> int:
@@ -255,16 +232,15 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
 
     async def _work(self, on_event: EventCallback, on_gap: GapCallback) -> None:
         while self._enough is None or self._handed_on < self._enough:
-            entries = self._take(1)
-            for entry in entries:
-                self._at += 1
+            entry = self._next(1)
+            if entry is not None:
                 if isinstance(entry.item, Event):
                     await on_event(entry.item.data)
                 else:
                     await on_gap(entry.item)
-            if not entries:
-                if not self._live or self._enough is not None:
-                    return
+            elif not self._live or self._enough is not None:
+                return
+            else:
                 await self
 
     async def _stop(self, *, join: bool) -> BaseException | None:
