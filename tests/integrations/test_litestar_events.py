@@ -11,8 +11,12 @@ import pytest
 from litestar import Litestar, Request, get
 from litestar.datastructures import Cookie, ResponseHeader
 from litestar.di import NamedDependency
+from litestar.exceptions import NotAuthorizedException
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
-from gapless import RedisChannelsStreamBackend
+from gapless import RedisChannelsPubSubBackend, RedisChannelsStreamBackend
+from gapless._core import cursor as cursors
 from gapless.integrations.litestar import ChannelsPlugin, EventStream
 from tests.conftest import make_client
 from tests.integrations.conftest import MakePlugin
@@ -108,3 +112,72 @@ async def test_the_schema_can_be_made(make_plugin: MakePlugin) -> None:
     async with serving(application(make_plugin())) as web, httpx.AsyncClient() as client:
         schema = (await client.get(f"{web.url}/schema/openapi.json")).json()
         assert "/events" in schema["paths"]
+
+
+async def test_a_cursor_that_the_backend_can_not_resume_from_is_refused(server: Server) -> None:
+    client = make_client(server)
+    plugin = ChannelsPlugin(RedisChannelsPubSubBackend(redis=client), channels=["a"])
+    cursor = cursors.join([(cursors.digest("a"), "1700000000000-0")])
+    async with serving(application(plugin)) as web, httpx.AsyncClient() as browser:
+        answer = await browser.get(f"{web.url}/events?channel=a&last_event_id={cursor}")
+        assert answer.status_code == 400
+        assert "keeps no history" in answer.json()["detail"]
+    await client.aclose()
+
+
+@pytest.mark.parametrize("arbitrary", [False, True])
+async def test_the_handlers_that_the_plugin_makes(make_plugin: MakePlugin, arbitrary: bool) -> None:
+    plugin = make_plugin(
+        channels=["a", "b"],
+        arbitrary_channels_allowed=arbitrary,
+        create_sse_route_handlers=True,
+        create_ws_route_handlers=True,
+        sse_handler_base_path="/sse",
+        sse_handler_send_history=2,
+    )
+    async with serving(Litestar(plugins=[plugin])) as web, httpx.AsyncClient() as browser:
+        for number in range(4):
+            await plugin.wait_published({"n": number}, "a")
+        async with listening(f"{web.url}/sse/a") as source:
+            first = await events(source, 2)
+            assert [event.json()["n"] for event in first] == [2, 3]
+        for number in range(4, 8):
+            await plugin.wait_published({"n": number}, "a")
+        # Who comes back gets what it missed, and not the newest two.
+        async with listening(f"{web.url}/sse/a", last_event_id=first[0].id) as source:
+            assert [event.json()["n"] for event in await events(source, 5)] == [3, 4, 5, 6, 7]
+        if arbitrary:
+            async with listening(f"{web.url}/sse/c") as source:
+                await until(lambda: "c" in plugin.hub._open.upstream.channels, "the subscription")
+                await plugin.wait_published(b"x", "c")
+                assert [event.data for event in await events(source, 1)] == ["x"]
+        else:
+            assert (await browser.get(f"{web.url}/sse/c")).status_code == 404
+
+
+async def test_guards_of_the_handlers_that_the_plugin_makes(make_plugin: MakePlugin) -> None:
+    def only_with_the_word(connection: Any, _: Any) -> None:
+        if connection.query_params.get("word") != "please":
+            raise NotAuthorizedException("say the word")
+
+    plugin = make_plugin(
+        create_sse_route_handlers=True,
+        sse_handler_base_path="/sse",
+        create_ws_route_handlers=True,
+        ws_handler_base_path="/ws",
+        handler_guards=[only_with_the_word],
+    )
+    async with serving(Litestar(plugins=[plugin])) as web, httpx.AsyncClient() as browser:
+        assert (await browser.get(f"{web.url}/sse/a")).status_code == 401
+        with pytest.raises(InvalidStatus):
+            async with connect(f"ws://{web.address}/ws/a"):
+                pass
+        assert not plugin.hub.stats.subscribers
+        async with (
+            listening(f"{web.url}/sse/a?word=please") as source,
+            connect(f"ws://{web.address}/ws/a?word=please") as socket,
+        ):
+            await until(lambda: plugin.hub.stats.subscribers == 2, "both")
+            await plugin.wait_published(b"x", "a")
+            assert [event.data for event in await events(source, 1)] == ["x"]
+            assert await socket.recv() == "x"

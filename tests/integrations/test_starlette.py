@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +17,14 @@ from starlette.requests import HTTPConnection
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from gapless import Channels, ConfigurationError, MemoryChannelsBackend, RedisChannelsStreamBackend
+from gapless import (
+    Channels,
+    ConfigurationError,
+    MemoryChannelsBackend,
+    RedisChannelsPubSubBackend,
+    RedisChannelsStreamBackend,
+)
+from gapless._core import cursor as cursors
 from gapless.integrations.starlette import allow_all, lifespan, routes
 from gapless.transports import websocket as codes
 from tests.conftest import make_client
@@ -135,33 +140,20 @@ async def test_a_server_that_is_away_is_503_and_comes_back(own_server: Server) -
     await redis.aclose()
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_the_server_stops_though_streams_are_open(server: Server, number: signal.Signals) -> None:
-    """A process of its own, as users run it; without the lifespan of ours it would wait for ever."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "uvicorn", "examples.fastapi_notifications:app", "--port", "0",
-        cwd=ROOT, env=os.environ | {"REDIS_URL": server.url}, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        assert process.stderr is not None
-        log = b""
-        async with asyncio.timeout(20):
-            while b"running on http://" not in log:
-                log += await process.stderr.readline()
-        address = log.decode().split("running on ")[1].split()[0]
-        async with listening(f"{address}/users/anna/events") as source:
-            chunks = source.response.aiter_raw()
-            await anext(chunks)
-            process.send_signal(number)
-            async with asyncio.timeout(10):
-                assert b"retry: " in b"".join([chunk async for chunk in chunks])
-        async with asyncio.timeout(10):
-            await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+async def test_a_cursor_that_the_backend_can_not_resume_from_is_refused(server: Server) -> None:
+    redis = make_client(server)
+    hub = Channels(RedisChannelsPubSubBackend(redis=redis))
+    app = Starlette(routes=routes(hub, authorize=allow_all), lifespan=lifespan(hub))
+    cursor = cursors.join([(cursors.digest("a"), "1700000000000-0")])
+    async with serving(app) as web, httpx.AsyncClient() as client:
+        answer = await client.get(f"{web.url}/events?channel=a&last_event_id={cursor}")
+        assert answer.status_code == 400
+        assert "keeps no history" in answer.json()["detail"]
+        async with listening(f"{web.url}/events?channel=a") as source:
+            await until(lambda: hub.stats.subscribers, "the subscriber")
+            await hub.publish("x", "a")
+            assert (await events(source, 1))[0].data == "x"
+    await redis.aclose()
 
 
 async def test_the_example_resumes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,12 +25,12 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gapless._core.reader import Policy
-from gapless.errors import BackendError, ConfigurationError, HubClosed, UnknownChannel
+from gapless.errors import ConfigurationError, UnknownChannel
 from gapless.hub import Channels, Subscriber
 from gapless.transports import websocket as sockets
 from gapless.transports.shutdown import ending_with_the_server
-from gapless.transports.sse import EventStream as Answer
-from gapless.transports.sse import Frames
+from gapless.transports.sse import EventStream as Stream
+from gapless.transports.sse import Frames, last_event_id, open_or_refuse
 
 __all__ = ["EventStream", "allow_all", "lifespan", "routes", "serve_websocket"]
 
@@ -40,8 +40,6 @@ Authorize = Callable[[HTTPConnection, Sequence[str]], bool | Awaitable[bool]]
 
 # A request names so many channels at most.
 MAX_CHANNELS = 100
-
-RETRY_AFTER_SECONDS = 2
 
 
 class Options(TypedDict, total=False):
@@ -88,7 +86,8 @@ class EventStream(Response):
         headers: Mapping[str, str] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        after = request.headers.get("last-event-id") or request.query_params.get("last_event_id") or None
+        after = last_event_id(request.headers, request.query_params)
+        self._resumes = after is not None
         try:
             self._subscriber = hub.subscribe(channels, after=after, **options)
         except UnknownChannel as error:
@@ -109,20 +108,16 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         subscriber = self._subscriber
-        try:
-            await subscriber.open()
-        except (HubClosed, BackendError) as error:
-            logger.warning("no event stream: %s", error)
-            refusal = JSONResponse(
-                {"detail": "events are not available now"}, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
-            )
-            await refusal(scope, receive, send)
+        refusal = await open_or_refuse(subscriber, resumes=self._resumes)
+        if refusal is not None:
+            answer = JSONResponse({"detail": refusal.detail}, refusal.status, refusal.headers)
+            await answer(scope, receive, send)
             return
         headers = [(name.lower().encode(), value.encode()) for name, value in self._more_headers.items()]
-        answer = Answer(
+        stream = Stream(
             subscriber, self._frames, heartbeat=self._heartbeat, retry=self._retry, headers=headers
         )
-        await answer.serve(receive, send)
+        await stream.serve(receive, send)
         if self.background is not None:
             await self.background()
 

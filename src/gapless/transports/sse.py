@@ -9,10 +9,12 @@ Source: WHATWG HTML, 9.2 Server-sent events.
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -20,8 +22,11 @@ import msgspec
 from gapless._core import cursor as cursors
 from gapless._core.event import Event, Gap
 from gapless._core.log import Entry
+from gapless.errors import BackendError, ConfigurationError, HubClosed
 from gapless.hub import Subscriber
 from gapless.transports.pump import Message, Pump, Receive, Send
+
+logger = logging.getLogger("gapless")
 
 Header = tuple[bytes, bytes]
 
@@ -34,6 +39,8 @@ HEADERS: tuple[Header, ...] = (
 
 # So many events are sent in one chunk, and one write, at most.
 CHUNK_EVENTS = 128
+
+RETRY_AFTER_SECONDS = 2
 
 _NEWLINE = re.compile(rb"\r\n|\r|\n")
 
@@ -88,6 +95,40 @@ class Frames:
         if b"\n" in data or b"\r" in data:
             return kind + b"".join(b"data: " + line + b"\n" for line in _NEWLINE.split(data))
         return kind + b"data: " + data + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What is answered instead of a stream."""
+
+    status: int
+    detail: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def last_event_id(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:
+    """Return where a client was, as its request says: in the header that browsers send, or in the query."""
+    return headers.get("last-event-id") or query.get("last_event_id") or None
+
+
+async def open_or_refuse(subscriber: Subscriber, *, resumes: bool) -> Refusal | None:
+    """Open a subscriber for a stream; return what to answer if that can't be.
+
+    Args:
+        subscriber: Not open yet.
+        resumes: Whether the client has said where it was.
+    """
+    try:
+        await subscriber.open()
+    except ConfigurationError as error:
+        if not resumes:
+            # Of the application's arguments, not of the client's.
+            raise
+        return Refusal(400, str(error))
+    except (HubClosed, BackendError) as error:
+        logger.warning("no event stream: %s", error)
+        return Refusal(503, "events are not available now", {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return None
 
 
 class EventStream:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
@@ -26,7 +27,7 @@ from gapless.integrations.litestar.subscriber import Subscriber
 from gapless.transports.shutdown import ending_with_the_server
 
 if TYPE_CHECKING:
-    from litestar.types import LitestarEncodableType, TypeEncodersMap
+    from litestar.types import Guard, LitestarEncodableType, TypeEncodersMap
     from litestar.types.asgi_types import WebSocketMode
 
 logger = logging.getLogger("gapless")
@@ -43,6 +44,14 @@ class HubOptions(TypedDict, total=False):
     on_publish_error: OnError | None
     drain_timeout: float
     linger: float
+
+
+@dataclass(frozen=True, slots=True)
+class EventSettings:
+    """Where a plugin's handlers of server-sent events are, and how many events of the history they send."""
+
+    base_path: str
+    history: int
 
 
 class ApplicationPlugin(LitestarPlugin):
@@ -63,13 +72,13 @@ class ApplicationPlugin(LitestarPlugin):
         subscriber_class: type[Subscriber] = Subscriber,
         type_encoders: TypeEncodersMap | None = None,
         subscriber_max_backlog_bytes: int = 16 * 1024 * 1024,
+        create_sse_route_handlers: bool = False,
+        sse_handler_send_history: int = 0,
+        sse_handler_base_path: str = "/",
+        handler_guards: Sequence[Guard] = (),
         **hub_options: Unpack[HubOptions],
     ) -> None:
-        if not issubclass(subscriber_class, Subscriber):
-            raise ImproperlyConfiguredException(
-                f"subscriber_class: {subscriber_class.__name__} has to be derived from "
-                "gapless.integrations.litestar.Subscriber"
-            )
+        _check_subscriber_class(subscriber_class)
         names = tuple(dict.fromkeys(channels or ()))
         # Keeps what `encode_data()` needs, and starts nothing.
         super().__init__(
@@ -95,12 +104,16 @@ class ApplicationPlugin(LitestarPlugin):
         self._names = names
         self._arbitrary = arbitrary_channels_allowed
         self._makes_handlers = create_ws_route_handlers
-        self._base_path = ws_handler_base_path.removesuffix("/") + "/"
+        self._base_path = _base_path(ws_handler_base_path)
         self._sockets = Settings(
-            history=ALL_EVENTS if ws_handler_send_history < 0 else ws_handler_send_history,
-            mode=ws_send_mode,
-            resumes=self._joins_history,
+            history=_history(ws_handler_send_history), mode=ws_send_mode, resumes=self._joins_history
         )
+        self._events = (
+            EventSettings(_base_path(sse_handler_base_path), _history(sse_handler_send_history))
+            if create_sse_route_handlers
+            else None
+        )
+        self._guards = list(handler_guards)
         self._started = False
         self._signals = ExitStack()
 
@@ -153,11 +166,11 @@ class ApplicationPlugin(LitestarPlugin):
         await self._on_shutdown()
 
     async def _on_startup(self) -> None:
-        if self._sockets.history and not self._joins_history:
+        if not self._joins_history and (self._sockets.history or (self._events and self._events.history)):
             try:
                 await self.hub.backend.get_history("", 0)
             except NotImplementedError as error:
-                raise ImproperlyConfiguredException(f"ws_handler_send_history: {error}") from error
+                raise ImproperlyConfiguredException(f"no history for handlers to send: {error}") from error
             except BackendError as error:
                 logger.debug("whether there is a history is unknown: %s", error)
         await self.hub.__aenter__()
@@ -184,3 +197,19 @@ class ApplicationPlugin(LitestarPlugin):
                     f"unknown channel {name!r}: declare it, or set arbitrary_channels_allowed=True"
                 )
         return names
+
+
+def _check_subscriber_class(subscriber_class: type) -> None:
+    if not issubclass(subscriber_class, Subscriber):
+        raise ImproperlyConfiguredException(
+            f"subscriber_class: {subscriber_class.__name__} has to be derived from "
+            "gapless.integrations.litestar.Subscriber"
+        )
+
+
+def _base_path(path: str) -> str:
+    return path.removesuffix("/") + "/"
+
+
+def _history(count: int) -> int:
+    return ALL_EVENTS if count < 0 else count

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Protocol, Unpack, cast
 
+import msgspec
 from litestar.channels.plugin import ChannelsException
 from litestar.exceptions import ClientException, NotFoundException
 from litestar.response import Response
 from litestar.response.base import ASGIResponse
 
-from gapless.errors import BackendError, ConfigurationError, HubClosed
-from gapless.integrations.litestar.plugin import ChannelsPlugin, Options
+from gapless.errors import ConfigurationError
+from gapless.integrations.litestar.options import Options
 from gapless.integrations.litestar.subscriber import Subscriber
 from gapless.transports.pump import Receive, Send
 from gapless.transports.sse import EventStream as Stream
-from gapless.transports.sse import Frames
+from gapless.transports.sse import Frames, last_event_id, open_or_refuse
 
 if TYPE_CHECKING:
     from litestar import Request
     from litestar.types import HTTPScope
 
-logger = logging.getLogger("gapless")
 
-RETRY_AFTER_SECONDS = 2
+class Plugin(Protocol):
+    """Makes subscribers: `ChannelsPlugin`."""
+
+    def prepare_subscriber(
+        self,
+        channels: str | Iterable[str],
+        history: int | None = None,
+        *,
+        after: str | Mapping[str, str] | None = None,
+        **options: Unpack[Options],
+    ) -> Subscriber:
+        """Return a subscriber that is subscribed by `open()`."""
+        ...
 
 
 class EventStream(Response[None]):
@@ -56,7 +67,7 @@ class EventStream(Response[None]):
     def __init__(
         self,
         request: Request[Any, Any, Any],
-        plugin: ChannelsPlugin,
+        plugin: Plugin,
         channels: str | Iterable[str],
         *,
         history: int | None = None,
@@ -70,7 +81,8 @@ class EventStream(Response[None]):
         names = (channels,) if isinstance(channels, str) else tuple(channels)
         if not names:
             raise ClientException("no channel was named")
-        after = request.headers.get("last-event-id") or request.query_params.get("last_event_id") or None
+        after = last_event_id(request.headers, request.query_params)
+        self._resumes = after is not None
         try:
             self._subscriber = plugin.prepare_subscriber(names, history, after=after, **options)
         except ChannelsException as error:
@@ -93,29 +105,28 @@ class EventStream(Response[None]):
         stream = Stream(
             self._subscriber, self._frames, heartbeat=self._heartbeat, retry=self._retry, headers=encoded
         )
-        return Answer(self._subscriber, stream)
+        return Answer(self._subscriber, stream, resumes=self._resumes)
 
 
 class Answer(ASGIResponse):
-    """The stream, or 503 if there is none now."""
+    """The stream, or why there is none."""
 
-    def __init__(self, subscriber: Subscriber, stream: Stream) -> None:
+    def __init__(self, subscriber: Subscriber, stream: Stream, *, resumes: bool) -> None:
         super().__init__()
+        self._resumes = resumes
         self._subscriber = subscriber
         self._stream = stream
 
     async def __call__(self, scope: HTTPScope, receive: Any, send: Any) -> None:  # type: ignore[override]
         """Send until the client leaves, the hub is closed, or the subscriber was too slow."""
-        try:
-            await self._subscriber.open()
-        except (HubClosed, BackendError) as error:
-            logger.warning("no event stream: %s", error)
-            refusal = ASGIResponse(
-                body=b'{"detail":"events are not available now"}',
+        refusal = await open_or_refuse(self._subscriber, resumes=self._resumes)
+        if refusal is not None:
+            answer = ASGIResponse(
+                body=msgspec.json.encode({"detail": refusal.detail}),
                 media_type="application/json",
-                status_code=503,
-                headers={"retry-after": str(RETRY_AFTER_SECONDS)},
+                status_code=refusal.status,
+                headers=dict(refusal.headers),
             )
-            await refusal(scope, receive, send)
+            await answer(scope, receive, send)
             return
         await self._stream.serve(cast("Receive", receive), cast("Send", send))

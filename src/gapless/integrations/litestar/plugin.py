@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from litestar.channels.plugin import ChannelsException as ChannelsException
-from litestar.connection import WebSocket
+from litestar.connection import Request, WebSocket
 from litestar.di import Provide
-from litestar.handlers import WebsocketRouteHandler
+from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler, get
 
 from gapless._core.event import Event
-from gapless._core.reader import Policy
-from gapless.integrations.litestar.application import ApplicationPlugin
+from gapless.integrations.litestar.application import ApplicationPlugin, EventSettings
+from gapless.integrations.litestar.events import EventStream
+from gapless.integrations.litestar.options import Options
 from gapless.integrations.litestar.sockets import serve
 from gapless.integrations.litestar.subscriber import Subscriber
 
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
     from litestar.config.app import AppConfig
 
 __all__ = ["ChannelsException", "ChannelsPlugin"]
-
-
-class Options(TypedDict, total=False):
-    """What may differ from one subscriber to the next."""
-
-    policy: Policy | None
-    max_backlog: int | None
-    max_backlog_bytes: int | None
 
 
 class ChannelsPlugin(ApplicationPlugin):
@@ -43,8 +36,8 @@ class ChannelsPlugin(ApplicationPlugin):
         channels: The channels that there are.
         arbitrary_channels_allowed: Whether there are others, too.
         create_ws_route_handlers: Make WebSocket handlers: one for each of `channels`, at its name, or a
-            single one at ``{channel_name:str}`` if arbitrary channels are allowed. Anybody may connect to
-            them, and in the second case to any channel.
+            single one at ``{channel_name:str}`` if arbitrary channels are allowed. Without guards anybody may
+            connect to them, and in the second case to any channel.
         ws_handler_send_history: How many events of the history they send first; negative for all.
         ws_handler_base_path: What their paths begin with.
         ws_send_mode: Whether they send ``text`` or ``binary`` frames. A payload that is no UTF-8 goes in a
@@ -61,6 +54,11 @@ class ChannelsPlugin(ApplicationPlugin):
         max_queue_bytes: The same in bytes of payloads.
         on_publish_error: Called in the event loop with exception, payload and channels of each publish of
             `publish()` that failed. Default: one line in the log, for the 1st, 2nd, 4th, 8th...
+        create_sse_route_handlers: Make handlers of server-sent events, likewise: at the same names, for GET.
+        sse_handler_send_history: How many events of the history they send to a client that is new; negative
+            for all.
+        sse_handler_base_path: What their paths begin with.
+        handler_guards: Litestar's guards, for all handlers that are made: who may connect, and to what.
         drain_timeout: Seconds for which the shutdown waits for queued publishes, and a subscriber's `stop()`
             for a callback that does nothing.
         linger: Seconds for which a channel stays subscribed at the backend when its last subscriber is gone.
@@ -75,14 +73,16 @@ class ChannelsPlugin(ApplicationPlugin):
     """
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        """Register the dependency, the lifespan and the WebSocket handlers. Called by Litestar."""
+        """Register the dependency, the lifespan and the handlers. Called by Litestar."""
         app_config.dependencies["channels"] = Provide(lambda: self, use_cache=True, sync_to_thread=False)
         app_config.lifespan.append(self)
         # Annotations in handlers are resolved by it.
         app_config.signature_namespace.update(ChannelsPlugin=ChannelsPlugin)
+        names = ("{channel_name:str}",) if self._arbitrary else self._names
         if self._makes_handlers:
-            names = ("{channel_name:str}",) if self._arbitrary else self._names
             app_config.route_handlers.extend(self._handler(name) for name in names)
+        if self._events is not None:
+            app_config.route_handlers.extend(self._events_handler(name, self._events) for name in names)
         return app_config
 
     async def subscribe(
@@ -221,4 +221,11 @@ class ChannelsPlugin(ApplicationPlugin):
             channel = socket.path_params["channel_name"] if self._arbitrary else name
             await serve(socket, channel, partial(self.prepare_subscriber, channel), self._sockets)
 
-        return WebsocketRouteHandler(self._base_path + name)(_ws_handler_func)
+        return WebsocketRouteHandler(self._base_path + name, guards=self._guards)(_ws_handler_func)
+
+    def _events_handler(self, name: str, settings: EventSettings) -> HTTPRouteHandler:
+        async def _events_handler_func(request: Request[Any, Any, Any]) -> EventStream:
+            channel = request.path_params["channel_name"] if self._arbitrary else name
+            return EventStream(request, self, channel, history=settings.history or None)
+
+        return get(settings.base_path + name, guards=self._guards)(_events_handler_func)
