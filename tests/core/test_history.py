@@ -37,6 +37,15 @@ def test_resume(entries: list[Event], oldest_id: str, last_id: str, expected: li
     assert resume("c", after="5-0", entries=entries, oldest_id=oldest_id, last_id=last_id) == expected
 
 
+@pytest.mark.parametrize("after", ["0-0", "5-0"])
+def test_nothing_is_missing_if_the_first_kept_event_follows_directly(after: str) -> None:
+    kept = events("7-0", "8-0")
+    facts = {"after": after, "entries": kept, "oldest_id": "7-0", "last_id": "8-0"}
+    assert resume("c", **facts, before_first=after) == kept
+    for before_first in (None, "6-0"):
+        assert resume("c", **facts, before_first=before_first) == [Gap("c", after, "trimmed"), *kept]
+
+
 def test_ids_sort_as_numbers() -> None:
     assert id_key("9-10") > id_key("9-9") > id_key("8-100")
 

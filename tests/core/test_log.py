@@ -38,7 +38,8 @@ class Stream:
         # By index into `published`: what the server has lost, so that nobody can be told of it.
         self.rolled_back: set[int] = set()
         self.kept: list[Event] = []
-        self.whole = True
+        # Before the first of `kept`; None if the server can't know.
+        self.before_first: str | None = BEGINNING
         self.last_id: str | None = None
         self.index_of = {BEGINNING: -1}
         self._now = 0
@@ -57,7 +58,8 @@ class Stream:
         return event
 
     def trim(self, count: int) -> None:
-        self.whole = self.whole and not self.kept[:count]
+        if self.kept[:count]:
+            self.before_first = self.kept[:count][-1].id
         del self.kept[:count]
 
     def roll_back(self, count: int) -> None:
@@ -71,6 +73,8 @@ class Stream:
         self._epoch += 1
         kept = [event for at, event in enumerate(self.published) if at not in self.rolled_back]
         self.last_id = kept[-1].id if kept else None
+        if not self.kept:
+            self.before_first = self.last_id or BEGINNING
 
     def position(self) -> str:
         return self.last_id or BEGINNING
@@ -78,13 +82,14 @@ class Stream:
     def read(self, after: str | None, limit: int) -> list[Event | Gap]:
         if after is None:
             return [*self.kept[-limit:]]
+        entries = [event for event in self.kept if id_key(event.id or "") >= id_key(after)]
         found = resume(
             "c",
             after=after,
-            entries=[event for event in self.kept if id_key(event.id or "") >= id_key(after)],
+            entries=entries,
             oldest_id=self.kept[0].id if self.kept else None,
             last_id=self.last_id,
-            whole=self.whole and bool(self.kept),
+            before_first=self.before_first if entries and entries[0] is self.kept[0] else None,
         )
         return found[: limit + 1] if found and isinstance(found[0], Gap) else found[:limit]
 

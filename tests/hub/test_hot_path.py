@@ -195,9 +195,9 @@ async def test_one_read_for_a_thousand_who_come_back_to_one_place(
         reads: list[str | None] = []
         read = hub.backend.read
 
-        async def counted(channel: str, *, after: str | None = None, limit: int | None = None) -> Any:
+        async def counted(channel: str, *, after: str, **options: Any) -> Any:
             reads.append(after)
-            return await read(channel, after=after, limit=limit)
+            return await read(channel, after=after, **options)
 
         monkeypatch.setattr(hub.backend, "read", counted)
         subscribers = [hub.subscribe("a", after=later if at % 2 else cursor) for at in range(1000)]

@@ -49,6 +49,7 @@ async def test_backoff_drops_what_is_new_until_what_waits_was_taken(hub: Channel
 async def test_dropleft_drops_what_is_oldest(hub: Channels) -> None:
     async with hub.subscribe("a", policy="dropleft", max_backlog=10) as subscriber:
         await publish(hub, 0, 30)
+        assert subscriber.stats.waiting_events == 10
         assert numbers(await subscriber.batch()) == [("lost", 20), *range(20, 30)]
         await publish(hub, 30, 40)
         assert numbers(await subscriber.batch()) == list(range(30, 40))

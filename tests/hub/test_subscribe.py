@@ -282,6 +282,32 @@ async def test_who_waits_for_the_history_is_told_of_the_end(
             await opening
 
 
+async def test_a_history_of_large_events_is_read_in_pieces(
+    make_hub: MakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with make_hub({"history": 100}) as hub:
+        async with hub.subscribe("a") as subscriber:
+            cursor = subscriber.cursor
+        for number in range(12):
+            await hub.publish(b"%d" % number * 200_000, "a")
+        pages: list[int] = []
+        read = hub.backend.read
+
+        async def counted(channel: str, **options: Any) -> Any:
+            found = await read(channel, **options)
+            pages.append(len(found))
+            return found
+
+        monkeypatch.setattr(hub.backend, "read", counted)
+        async with hub.subscribe("a", after=cursor, policy="spill") as subscriber:
+            got = await take(aiter(subscriber), 12)
+        assert [len(item.data) for item in got] == [200_000] * 10 + [400_000] * 2
+        assert sum(pages) == 12
+        if not isinstance(hub.backend, MemoryChannelsBackend):
+            # Twelve of them are 2.8 MB; up to a megabyte, and what goes beyond it, at once.
+            assert pages == [6, 5, 1]
+
+
 async def test_nothing_is_handed_on_after_close_in_the_middle_of_an_iteration(hub: Channels) -> None:
     async with hub.subscribe("a") as subscriber:
         for number in range(10):

@@ -113,9 +113,7 @@ class Chain:
             self._born_ms = now_ms
         elif self._base != (NOTHING if last_id is None else b"g" + last_id):
             return None
-        output: list[Output] = []
-        if self._doubt is not None:
-            output.append(self._gap("restart"))
+        output: list[Output] = [] if self._doubt is None else [self._gap("restart")]
         self._join(output, set(), proven=True)
         return output
 
@@ -182,11 +180,13 @@ class Chain:
     def _find_reason(self, base: bytes, found: Entries, kept: Kept) -> GapReason | None:
         if base == NOTHING:
             return self._find_reason_from_nothing(found, kept)
+        first = found.entries[0] if found.entries else None
         reason = find_gap(
             base[1:].decode(),
-            first_id=decoded(found.entries[0].id if found.entries else None),
+            first_id=decoded(first.id if first else None),
             oldest_id=decoded(found.oldest),
             last_id=decoded(found.last),
+            before_first=id_of(first.previous if first else None),
         )
         if reason == "trimmed" and any(
             push.previous == NOTHING and is_newer(push.mark, base) for push in self._held or ()

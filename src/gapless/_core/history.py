@@ -21,7 +21,7 @@ def resume(
     entries: Sequence[Event],
     oldest_id: str | None,
     last_id: str | None,
-    whole: bool = False,
+    before_first: str | None = None,
 ) -> list[Event | Gap]:
     """Return what a reader that has the event `after` has to see next.
 
@@ -31,7 +31,8 @@ def resume(
         entries: The kept events from `after` on, `after` included if it is kept; oldest first.
         oldest_id: Id of the oldest kept event, None if none is kept.
         last_id: Id of the newest event ever published as far as is known; it outlives the events.
-        whole: Whether the oldest kept event is the first one ever, as far as is known.
+        before_first: Id of the event that was published before the first of `entries`, BEGINNING if none
+            was, None if that is unknown.
 
     Returns:
         The events after `after`; before them a Gap, unless nothing can be missing.
@@ -41,7 +42,7 @@ def resume(
         first_id=entries[0].id if entries else None,
         oldest_id=oldest_id,
         last_id=last_id,
-        whole=whole,
+        before_first=before_first,
     )
     found: list[Event | Gap] = [] if reason is None else [Gap(channel, after, reason)]
     found += [entry for entry in entries if entry.id != after]
@@ -54,7 +55,7 @@ def find_gap(
     first_id: str | None,
     oldest_id: str | None,
     last_id: str | None,
-    whole: bool = False,
+    before_first: str | None = None,
 ) -> GapReason | None:
     """Return why events after `after` may be missing, None if none can be.
 
@@ -63,13 +64,14 @@ def find_gap(
         first_id: Id of the first kept event from `after` on, `after` included.
         oldest_id: Id of the oldest kept event, None if none is kept.
         last_id: Id of the newest event ever published as far as is known; it outlives the events.
-        whole: Whether the oldest kept event is the first one ever, as far as is known.
+        before_first: Id of the event that was published before the first one, BEGINNING if none was, None if
+            that is unknown.
     """
-    if after == BEGINNING:
-        return None if whole or (oldest_id is None and last_id is None) else "trimmed"
     # The last id alone: expired or trimmed while quiet, and nothing was published since.
-    if after in {first_id, last_id}:
+    if after in {first_id, last_id, before_first}:
         return None
+    if after == BEGINNING:
+        return None if oldest_id is None and last_id is None else "trimmed"
     # The last id outlives the events, so a missing stream with another last id was trimmed or has expired
     # after new events; only if both are gone is nothing known any more.
     if last_id is None and oldest_id is None:

@@ -8,8 +8,9 @@ from typing import Any
 from gapless._core.event import Event, Gap
 from gapless._core.log import Entry, Log
 
-# So many events are read at once.
+# So many events are read at once, or as many as have so many bytes of payloads, and one at least.
 PAGE_EVENTS = 1024
+PAGE_BYTES = 1024 * 1024
 
 
 class Replay:
@@ -61,8 +62,9 @@ class Replay:
             # The `after` of a restart at the end is a position without it.
             self.entries[-1].reached = last.after if last.reason == "restart" else position
         self.position = next((e.reached for e in reversed(self.entries) if e.reached), self.after)
-        ids = [item.id for item in items if isinstance(item, Event)]
-        self.after = ids[-1] if self.after is not None and len(ids) >= self.limit else None
+        events = [item for item in items if isinstance(item, Event)]
+        is_page = len(events) >= self.limit or sum(len(event.data) for event in events) >= PAGE_BYTES
+        self.after = events[-1].id if self.after is not None and is_page else None
 
     def end(self) -> None:
         """Nobody waits for it any more."""

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from gapless._core.entries import NOTHING, id_of
+from gapless._core.history import BEGINNING
 from gapless._redis.peer import tag_of
 
 COMMANDS: tuple[tuple[str, ...], ...] = (
@@ -20,9 +22,6 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
 )
 
 NO_REPLICATION = "0" * 40
-
-# What the first entry ever has for the one before it, see publish_stream.lua.
-NO_PREVIOUS = b"g-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +76,12 @@ def server_of(fields: list[bytes]) -> bytes | None:
 def previous_of(fields: list[bytes]) -> bytes | None:
     """Return the mark of the entry before this one, from its fields; None if it does not say."""
     return b"g" + fields[9] if len(fields) > 9 and fields[8] == b"previous" else None
+
+
+def previous_id_of(fields: list[bytes]) -> str | None:
+    """Return its id, BEGINNING if there was none; None if it does not say."""
+    mark = previous_of(fields)
+    return BEGINNING if mark == NOTHING else id_of(mark)
 
 
 def _fields(info: Any) -> dict[str, str]:

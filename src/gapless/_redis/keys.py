@@ -46,6 +46,24 @@ class Keys:
                 return f"{self._last_stem}{{{tag}}}{stream}"
         return f"{self._last_stem}{{{stream}}}"
 
+    def owns(self, stream: bytes, newest: list[bytes] | None, *, has_last_id: bool) -> bool:
+        """Return whether a stream whose name begins like K belongs to this prefix.
+
+        The name alone does not tell: "A_B_c" is channel "B_c" of prefix "A", or "c" of "A_B". The entries do,
+        since they name their channel (which Litestar upper-cases for the key alone).
+
+        Args:
+            stream: Its name.
+            newest: The fields of its newest entry; None if it has none, with history=0.
+            has_last_id: Whether there is an L for it.
+        """
+        if newest is None:
+            return has_last_id
+        channel = stream[len(self.stem.encode()) :].decode(errors="replace")
+        fields = dict(zip(newest[::2], newest[1::2], strict=True))
+        named = fields.get(b"channel", b"\xff").decode(errors="replace")
+        return channel in {named, named.upper()}
+
     def pattern(self) -> str:
         """Return a glob pattern that matches exactly the names that begin like K."""
         return "".join(f"\\{c}" if c in "*?[]^\\-" else c for c in self.stem) + "*"

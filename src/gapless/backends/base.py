@@ -81,7 +81,12 @@ class ChannelsBackend(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no event ids")
 
     async def read(
-        self, channel: str, *, after: str | None = None, limit: int | None = None
+        self,
+        channel: str,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        max_bytes: int | None = None,
     ) -> list[Event | Gap]:
         """Return the kept events of `channel` after the event `after`, oldest first.
 
@@ -90,6 +95,8 @@ class ChannelsBackend(ABC):
             after: Where the caller stands: the id of an event that it has, a `position()`, or the `after` of
                 a Gap. None reads from the oldest kept.
             limit: At most so many events; None for all.
+            max_bytes: A backend that has to fetch them may stop after so many bytes of payloads, but not
+                before one event.
 
         Returns:
             Events; before them a Gap if events after `after` are missing, or may be.

@@ -31,13 +31,13 @@ RESUME_SECONDS = 24 * 3600.0
 class _Stream:
     """The kept events of one channel."""
 
-    __slots__ = ("count", "events", "last_id", "published_at")
+    __slots__ = ("before_first", "events", "last_id", "published_at")
 
     def __init__(self, history: int) -> None:
         self.events: deque[Event] = deque(maxlen=history)
-        # Events that were ever published, since it is known.
-        self.count = 0
-        self.last_id = "0-0"
+        # Of what is kept.
+        self.before_first = BEGINNING
+        self.last_id = BEGINNING
         self.published_at = 0.0
 
 
@@ -161,11 +161,16 @@ class MemoryChannelsBackend(ChannelsBackend):
         return stream.last_id if stream else BEGINNING
 
     async def read(
-        self, channel: str, *, after: str | None = None, limit: int | None = None
+        self,
+        channel: str,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        max_bytes: int | None = None,  # noqa: ARG002 (nothing has to be fetched)
     ) -> list[Event | Gap]:
         """Return the kept events of `channel` after the event `after`, oldest first.
 
-        As `RedisChannelsStreamBackend.read()`.
+        As `RedisChannelsStreamBackend.read()`, but that it has them all in memory: `max_bytes` does nothing.
         """
         arguments.check_limit(limit)
         kept = self._kept(channel)
@@ -173,13 +178,14 @@ class MemoryChannelsBackend(ChannelsBackend):
             return [*kept[:limit]]
         after = check_id(after)
         stream = self._stream(channel)
+        entries = kept[bisect_left(kept, id_key(after), key=_key) :]
         found = resume(
             channel,
             after=after,
-            entries=kept[bisect_left(kept, id_key(after), key=_key) :],
+            entries=entries,
             oldest_id=kept[0].id if kept else None,
             last_id=stream.last_id if stream else None,
-            whole=stream is not None and stream.count == len(kept),
+            before_first=stream.before_first if stream and entries and entries[0] is kept[0] else None,
         )
         if limit is None or not found:
             return found
@@ -205,8 +211,9 @@ class MemoryChannelsBackend(ChannelsBackend):
         self._expire()
         stream = self._streams.pop(channel, None) or self._expired.pop(channel, None)
         stream = self._streams[channel] = stream or _Stream(self._history)
+        if len(stream.events) == self._history:
+            stream.before_first = (stream.events[0].id if stream.events else None) or event_id
         stream.events.append(Event(channel, data, event_id))
-        stream.count += 1
         stream.last_id = event_id
         stream.published_at = monotonic()
         return event_id
@@ -219,6 +226,7 @@ class MemoryChannelsBackend(ChannelsBackend):
         while self._streams and now - next(iter(self._streams.values())).published_at > self._ttl_seconds:
             channel, stream = self._streams.popitem(last=False)
             stream.events.clear()
+            stream.before_first = stream.last_id
             self._expired[channel] = stream
         while self._expired and now - next(iter(self._expired.values())).published_at > RESUME_SECONDS:
             self._expired.popitem(last=False)

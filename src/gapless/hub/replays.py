@@ -8,7 +8,7 @@ import logging
 from gapless._core.backoff import Backoff
 from gapless._core.event import Gap
 from gapless._core.reader import Reader
-from gapless._core.replay import PAGE_EVENTS, Replay
+from gapless._core.replay import PAGE_BYTES, PAGE_EVENTS, Replay
 from gapless._core.throttle import Throttle
 from gapless.errors import BackendUnavailable
 from gapless.hub.upstream import Channel, Upstream
@@ -92,11 +92,11 @@ class Replays:
             replay.found(await backend.recent(channel, limit))
             return
         position = None
-        items = await backend.read(channel, after=after, limit=limit)
+        items = await backend.read(channel, after=after, limit=limit, max_bytes=PAGE_BYTES)
         if items and isinstance(items[-1], Gap):
             # Nothing follows it, and who reads on after `after` would be told of it again and again.
             position = await backend.position(channel)
-            items = await backend.read(channel, after=after, limit=limit)
+            items = await backend.read(channel, after=after, limit=limit, max_bytes=PAGE_BYTES)
         replay.found(items, position)
 
     def _tell_new(self, replay: Replay, error: Exception) -> None:

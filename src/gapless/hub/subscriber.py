@@ -219,6 +219,10 @@ class Subscriber(Inbox):
     def stats(self) -> SubscriberStats:
         """How this subscriber is now."""
         readers = self._readers
+        for reader in readers:
+            if not reader.bounded:
+                # It drops when somebody comes across it.
+                reader.check()
         return SubscriberStats(
             delivered=self._delivered - self._in_hand,
             dropped=sum(reader.dropped for reader in readers),

@@ -266,12 +266,24 @@ class BackendContract(BehaviourSuite):
         assert await backend.recent("a", 2) == events[2:]
         assert await backend.read("a", after=first.id) == events[1:]
         assert await backend.read("a", after=first.id, limit=2) == events[1:3]
+        # May stop earlier, but never before the first.
+        assert (await backend.read("a", after=first.id, max_bytes=1))[:1] == events[1:2]
         last = await backend.position("a")
         assert last is not None
         assert await backend.read("a", after=last) == []
         await raises(ValueError, backend.read("a", after="no id"))
         for number in range(4, 24):
             await backend.publish(b"%d" % number, ["a"])
+        kept = [event.id for event in await backend.recent("a")]
+        assert all(kept)
+        last = await backend.position("a")
+        for number in range(len(kept)):
+            await backend.publish(b"%d" % number, ["b"])
+            await backend.publish(b"%d" % number, ["a"])
+        # All that is kept came after this one, and nothing before that: no gap.
+        assert all(isinstance(item, Event) for item in await backend.read("a", after=last))
+        await backend.publish(b"x", ["a"])
+        assert isinstance((await backend.read("a", after=last))[0], Gap)
         trimmed = await backend.read("a", after=first.id, limit=1)
         assert trimmed[0] == Gap("a", first.id, "trimmed")
         assert len(trimmed) == 2

@@ -14,7 +14,7 @@ from gapless._core.history import BEGINNING, cursor, resume, split_cursor, with_
 from gapless._core.names import check_channels
 from gapless._redis import scripts
 from gapless._redis.commands import Command
-from gapless._redis.identity import NO_PREVIOUS, previous_of, server_of
+from gapless._redis.identity import previous_id_of, server_of
 from gapless._redis.lost_publishes import FIND, Trace
 from gapless._redis.publisher import Publish, Publisher
 from gapless._redis.repairs import READ
@@ -150,7 +150,12 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         return cursor(last_id.decode() if last_id else BEGINNING, self._enter().session.server)
 
     async def read(
-        self, channel: str, *, after: str | None = None, limit: int | None = None
+        self,
+        channel: str,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        max_bytes: int | None = None,
     ) -> list[Event | Gap]:
         """Return the kept events of `channel` after the event `after`, oldest first.
 
@@ -159,6 +164,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             after: Where the caller stands: the id of an event that it has, a `position()`, or the `after`
                 of a Gap. None reads from the oldest kept.
             limit: At most so many events; None for all.
+            max_bytes: With `after`: stop after so many bytes of payloads, and after one event at least.
 
         Returns:
             Events; before them a Gap if events after `after` are missing, or may be; and a Gap of reason
@@ -185,8 +191,9 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         else:
             after, since = split_cursor(after)
             # One more than asked for: the event `after` itself, which shows that nothing is missing.
+            most = ("" if limit is None else limit + 1, "" if max_bytes is None else max_bytes)
             entries, oldest, last_id, more, _ = await self._enter().session.read(
-                READ, [stream, self._keys.last(stream)], after, "" if limit is None else limit + 1, ""
+                READ, [stream, self._keys.last(stream)], after, *most
             )
             found = resume(
                 channel,
@@ -194,11 +201,10 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
                 entries=_events(channel, entries),
                 oldest_id=oldest[0][0].decode() if oldest else None,
                 last_id=last_id.decode() if last_id else None,
-                whole=bool(entries) and previous_of(entries[0][1]) == NO_PREVIOUS,
+                before_first=previous_id_of(entries[0][1]) if entries else None,
             )
             if limit is not None and len(found) > limit:
-                more = True
-                found = found[: limit + isinstance(found[0], Gap)]
+                more, found = True, found[: limit + isinstance(found[0], Gap)]
         if self._durable:
             return found
         session = self._enter().session
@@ -224,8 +230,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         Raises:
             BackendUnavailable, BackendError: As `get_history()`; what was deleted until then stays so.
         """
-        deleted = 0
-        cursor = b"0"
+        deleted, cursor = 0, b"0"
         while True:
             cursor, streams = await self._request(
                 "SCAN", cursor, "MATCH", self._keys.pattern(), "COUNT", FLUSH_BATCH, "TYPE", "stream"
@@ -237,29 +242,18 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
                 return deleted
 
     async def _ours(self, streams: list[bytes]) -> list[bytes]:
-        """Return those streams that belong to this prefix.
-
-        The name alone does not tell: "A_B_c" is channel "B_c" of prefix "A", or "c" of "A_B". The entries
-        do, since they name their channel (which Litestar upper-cases for the key alone). A stream without
-        entries (history=0) is ours if we keep its last id.
-        """
+        """Return those streams that belong to this prefix."""
         newest = await asyncio.gather(
             *(self._request("XREVRANGE", stream, "+", "-", "COUNT", 1) for stream in streams)
         )
         kept = await asyncio.gather(
             *(self._request("EXISTS", self._keys.last(stream.decode(errors="replace"))) for stream in streams)
         )
-        ours: list[bytes] = []
-        for stream, entries, has_last_id in zip(streams, newest, kept, strict=True):
-            channel = stream[len(self._keys.stem.encode()) :].decode(errors="replace")
-            if entries:
-                fields = dict(zip(entries[0][1][::2], entries[0][1][1::2], strict=True))
-                named = fields.get(b"channel", b"\xff").decode(errors="replace")
-                if channel in {named, named.upper()}:
-                    ours.append(stream)
-            elif has_last_id:
-                ours.append(stream)
-        return ours
+        return [
+            stream
+            for stream, entries, has_last_id in zip(streams, newest, kept, strict=True)
+            if self._keys.owns(stream, entries[0][1] if entries else None, has_last_id=bool(has_last_id))
+        ]
 
     async def _request(self, *command: str | bytes | int) -> Any:
         return await self._enter().session.request(*command)

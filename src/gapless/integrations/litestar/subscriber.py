@@ -129,10 +129,6 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
     @property
     def qsize(self) -> int:
         """Events that wait here."""
-        if self.backlog_strategy == "dropleft":
-            # The hub drops when it comes across it.
-            for reader in self._readers:
-                reader.check()
         return self.stats.waiting_events
 
     async def iter_events(self) -> AsyncGenerator[bytes, None]:
