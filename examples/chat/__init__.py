@@ -1,1 +1,1 @@
-"""A chat on Litestar's `ChannelsPlugin`, whose Redis connection can be cut while one watches."""
+"""A chat on `gapless.integrations.litestar`: cut its Redis connection, restart its web server, and watch."""

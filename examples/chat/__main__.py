@@ -2,11 +2,15 @@
 
 import signal
 import sys
-from typing import Any
+from types import FrameType
 
 
-def interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
+def interrupt(_: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does now: asyncio's way while it runs, else Python's."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
 
 
 signal.signal(signal.SIGTERM, interrupt)

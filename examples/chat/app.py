@@ -1,54 +1,36 @@
-"""The application: Litestar, its own `ChannelsPlugin`, and gapless as the plugin's backend."""
+"""The application: Litestar, and gapless's plugin in the place of Litestar's own."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from functools import partial
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Litestar, Response, WebSocket, post, websocket
-from litestar.channels import ChannelsPlugin
 from litestar.connection import ASGIConnection
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.exceptions import ClientException, HTTPException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.static_files import create_static_files_router
 from litestar.types import Scope
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from examples.chat.connections import BackendConnections
-from examples.chat.messages import (
-    Hello,
-    Message,
-    Problem,
-    RedisStatus,
-    RefusedError,
-    encode,
-    now_ms,
-    read_draft,
-    read_room_name,
-)
+from examples.chat.messages import RedisStatus, RefusedError, Work, read_room_name
 from examples.chat.rooms import Rooms
-from gapless import ChannelsError, PublishUncertain, RedisChannelsStreamBackend
+from examples.chat.store import Store
+from examples.chat.windows import Chat, serve
+from gapless.integrations.litestar import ChannelsPlugin
 
 logger = logging.getLogger("examples.chat")
 
-Socket: TypeAlias = WebSocket[Any, Any, Any]
-
 BUILT_IN_ROOMS = ("lobby", "kitchen", "music", "night-shift")
-HISTORY = 50
 WINDOW_BACKLOG = 1000
-CLIENT_NAME = "chat-backend"
-
-# A close code of the application's own range; the page does not try again after it.
-CLOSE_UNKNOWN_ROOM = 4404
 
 # What others write is shown on this page: nothing but our own files may run in it.
 SECURITY_HEADERS = {
@@ -68,7 +50,7 @@ class Cut(msgspec.Struct):
     only: Literal["subscriber", "commands"] | None = None
 
 
-class CutInProgressError(HTTPException):
+class BusyError(HTTPException):
     status_code = 409
 
 
@@ -76,29 +58,26 @@ class RedisAwayError(HTTPException):
     status_code = 503
 
 
-@dataclass(frozen=True, slots=True)
-class Chat:
-    """What the handlers share."""
+def create_app(store: Store, restart: Callable[[Work], bool]) -> Litestar:
+    """Return the application. It connects on startup, and closes its connections on shutdown.
 
-    backend: RedisChannelsStreamBackend
-    connections: BackendConnections
-    rooms: Rooms
-    cutting: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
-def create_app(redis_url: str) -> Litestar:
-    """Return the application. It connects on startup, and closes its connections on shutdown."""
-    redis = Redis.from_url(redis_url, client_name=CLIENT_NAME)
-    admin = Redis.from_url(redis_url, client_name="chat-admin", single_connection_client=True)
-    # No TTL: the embedded server, and all that it holds, goes when the demo ends.
-    backend = RedisChannelsStreamBackend(history=HISTORY, redis=redis, stream_ttl=None)
+    Args:
+        restart: Has the web server stopped, and started again when the work is done; False if it stops
+            already.
+    """
+    # Of this application alone: another demo may use the same server.
+    name = f"chat-backend-{secrets.token_hex(4)}"
+    redis = Redis.from_url(store.url, client_name=name)
+    admin = Redis.from_url(store.url, client_name="chat-admin", single_connection_client=True)
     plugin = ChannelsPlugin(
-        backend=backend,
+        backend=store.backend(redis),
         channels=BUILT_IN_ROOMS,
         arbitrary_channels_allowed=True,
         subscriber_max_backlog=WINDOW_BACKLOG,
+        # Nothing is lost that the history has, however slow a window is.
+        subscriber_backlog_strategy="spill",
     )
-    chat = Chat(backend, BackendConnections(admin, CLIENT_NAME), Rooms(BUILT_IN_ROOMS))
+    chat = Chat(store, BackendConnections(admin, name), Rooms(admin, BUILT_IN_ROOMS), restart)
 
     @asynccontextmanager
     async def clients(_: Litestar) -> AsyncGenerator[None, None]:
@@ -112,6 +91,7 @@ def create_app(redis_url: str) -> Litestar:
             window,
             create_room,
             cut_redis,
+            restart_server,
             create_static_files_router(path="/", directories=[page], html_mode=True),
         ],
         plugins=[plugin],
@@ -144,100 +124,71 @@ def report(error: Exception, _: Scope) -> None:
 
 
 @websocket("/rooms/{room:str}")
-async def window(socket: WebSocket[Any, Any, Any], room: str, channels: ChannelsPlugin, chat: Chat) -> None:
+async def window(
+    socket: WebSocket[Any, Any, Any],
+    room: str,
+    channels: NamedDependency[ChannelsPlugin],
+    chat: NamedDependency[Chat],
+    after: str | None = None,
+) -> None:
     """One browser window in one room, from hello until it leaves."""
     # ASGI: send() raises an OSError once the client is gone. Windows are closed at any time.
-    with suppress(OSError):
+    try:
         await socket.accept()
-        if room in chat.rooms:
-            await look_into(room, socket, channels, chat)
-        else:
-            await socket.close(CLOSE_UNKNOWN_ROOM, "There is no such room.")
-
-
-async def look_into(room: str, socket: Socket, channels: ChannelsPlugin, chat: Chat) -> None:
-    # Subscribe before reading history: a message published in between would be lost otherwise.
-    # It may come twice instead, and the page knows messages by their id.
-    async with channels.start_subscription(room) as subscriber:
-        await send(socket, encode(await hello(room, chat)))
-        with chat.rooms.entered(room, subscriber):
-            async with subscriber.run_in_background(partial(send, socket), join=False):
-                async for data in socket.iter_data("text"):
-                    problem = await publish(channels, room, data)
-                    if problem is not None:
-                        subscriber.put_nowait(encode(problem))
-
-
-async def send(socket: Socket, data: bytes) -> None:
-    """Send to a window.
-
-    Raises:
-        OSError: It is gone.
-    """
-    try:
-        await socket.send_text(data)
-    except RuntimeError as error:
-        # What uvicorn raises when it has closed the connection itself: after a frame that is too
-        # large, for example.
-        raise ConnectionAbortedError("the server closed the WebSocket") from error
-
-
-async def hello(room: str, chat: Chat) -> Hello:
-    """Return what a window has to know when it comes, as far as Redis can tell."""
-    history = None
-    with suppress(ChannelsError):
-        history = [msgspec.Raw(data) for data in await chat.backend.get_history(room)]
-    status = RedisStatus("down")
-    with suppress(RedisError):
-        status = await chat.connections.status()
-    return Hello(room=room, rooms=chat.rooms.overview(), history=history, redis=status)
-
-
-async def publish(channels: ChannelsPlugin, room: str, data: str) -> Problem | None:
-    """Publish what a window sent. Success is not answered: the message itself comes back."""
-    try:
-        draft = read_draft(data)
-    except RefusedError as refused:
-        return Problem(str(refused), refused.message_id)
-    message = Message(draft.id, room, draft.author, draft.text, now_ms())
-    try:
-        try:
-            await channels.wait_published(message, room)
-        except PublishUncertain:
-            # The connection broke before the answer. Sent twice, the message is shown once, since
-            # it keeps its id; not sent, it would be lost.
-            await channels.wait_published(message, room)
-    except ChannelsError as error:
-        return Problem(f"Not sent, Redis is away: {error}", draft.id)
-    return None
+        await serve(socket, room, after, channels, chat)
+    except* OSError:
+        pass
 
 
 @post("/rooms")
-async def create_room(data: NewRoom, chat: Chat) -> dict[str, str]:
+async def create_room(data: NewRoom, chat: NamedDependency[Chat]) -> dict[str, str]:
     """Create a room and return the name that it got."""
     try:
         name = read_room_name(data.name)
-        chat.rooms.create(name)
+        await chat.rooms.create(name)
     except RefusedError as refused:
         raise ClientException(str(refused)) from None
+    except RedisError as error:
+        raise redis_problem(error) from error
     return {"name": name}
 
 
 @post("/cut", status_code=200)
-async def cut_redis(data: Cut, chat: Chat) -> RedisStatus:
+async def cut_redis(data: Cut, chat: NamedDependency[Chat]) -> RedisStatus:
     """Kill the backend's connections to Redis, and return when they are back."""
+    if data.hold_seconds and not chat.store.embedded:
+        # It takes a setting of the server, and turns everybody away.
+        raise ClientException("Others may use this server: a cut can't be held.")
     if chat.cutting.locked():
-        raise CutInProgressError("A cut is under way already.")
+        raise BusyError("A cut is under way already.")
     async with chat.cutting:
-        status = RedisStatus("down")
         try:
             before = await chat.connections.ids()
-            if data.only is not None:
-                before = {role: number for role, number in before.items() if role == data.only}
-            chat.rooms.announce(RedisStatus("cut", before=before))
+        except RedisError as error:
+            raise redis_problem(error) from error
+        if data.only is not None:
+            before = {role: number for role, number in before.items() if role == data.only}
+        chat.rooms.announce(RedisStatus("cut", before=before))
+        status = RedisStatus("down")
+        try:
             status = await chat.connections.cut(before, hold_seconds=data.hold_seconds)
         except RedisError as error:
-            raise RedisAwayError(f"Redis can't be reached: {error}") from error
+            raise redis_problem(error) from error
         finally:
             chat.rooms.announce(status)
     return status
+
+
+@post("/restart", status_code=202)
+async def restart_server(data: Work, chat: NamedDependency[Chat]) -> Work:
+    """Stop the web server, let a worker write meanwhile, and start it again."""
+    if data.room not in chat.rooms:
+        raise ClientException(f"There is no room called {data.room}.")
+    if not chat.restart(data):
+        raise BusyError("The web server stops already.")
+    return data
+
+
+def redis_problem(error: RedisError) -> RedisAwayError:
+    refuses = isinstance(error, ResponseError)
+    return RedisAwayError(f"Redis refuses: {error}" if refuses else f"Redis can't be reached: {error}")

@@ -1,10 +1,11 @@
 """What windows and the server say to each other: JSON objects, one per WebSocket message.
 
     window to server    {"id", "author", "text"}
-    server to window    {"kind": "hello" | "message" | "rooms" | "redis" | "error", ...}
+    server to window    {"kind": "hello" | "message" | "gap" | "rooms" | "redis" | "error", ...}
 
-A "message" also travels through Redis in exactly this form. The window chooses the id: a message
-that is published twice, because nobody knows whether the first time worked, is still shown once.
+What has a "cursor" moves the window on: it comes back with the last one, and gets what follows. The
+window chooses the id of what it says: a message that is published twice, because nobody knows whether
+the first time worked, is still shown once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import time
 from typing import Annotated, Any, Literal
 
 import msgspec
+
+from gapless import Event, Gap
 
 NAME_LIMIT = 24
 TEXT_LIMIT = 500
@@ -40,7 +43,7 @@ class Draft(msgspec.Struct, frozen=True):
     text: str
 
 
-class Message(msgspec.Struct, frozen=True, tag_field="kind", tag="message"):
+class Message(msgspec.Struct, frozen=True):
     """A message as it is published and kept."""
 
     id: str
@@ -48,6 +51,21 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind", tag="message"):
     author: str
     text: str
     sent_at_ms: int
+
+
+class Posted(msgspec.Struct, frozen=True, tag_field="kind", tag="message"):
+    """A message in its place, as it was published; `cursor` is where a window stands that has it."""
+
+    message: msgspec.Raw
+    cursor: str | None
+
+
+class Missing(msgspec.Struct, frozen=True, tag_field="kind", tag="gap"):
+    """Stands where messages are missing; `reason` and `lost` are those of `gapless.Gap`."""
+
+    reason: str
+    lost: int | None
+    cursor: str | None
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -77,12 +95,25 @@ class RedisStatus(msgspec.Struct, frozen=True, tag_field="kind", tag="redis"):
 
 
 class Hello(msgspec.Struct, frozen=True, tag_field="kind", tag="hello"):
-    """The first thing a window gets. `history` is oldest first; None: it can't be read now."""
+    """The first thing a window gets.
+
+    Attributes:
+        place: `newest`: the window is new, and `items` begin with the newest messages. `resumed`: they are
+            what it has missed. `unknown`: its cursor says nothing about this room, so it gets the newest.
+        items: What was said before now, oldest first; what follows comes live.
+        cursor: Where the window stands when it has the items.
+        keeps: Messages that a room keeps.
+        can_hold: Whether a cut of the Redis connection can be held.
+    """
 
     room: str
     rooms: list[Room]
-    history: list[msgspec.Raw] | None
+    place: Literal["newest", "resumed", "unknown"]
+    items: list[Posted | Missing]
+    cursor: str | None
     redis: RedisStatus
+    keeps: int
+    can_hold: bool
 
 
 class Problem(msgspec.Struct, frozen=True, tag_field="kind", tag="error"):
@@ -90,6 +121,20 @@ class Problem(msgspec.Struct, frozen=True, tag_field="kind", tag="error"):
 
     text: str
     id: str | None = None
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What a worker does while the web server is down."""
+
+    room: str
+    messages: Annotated[int, msgspec.Meta(ge=1, le=500)]
+
+
+def placed(item: Event | Gap, cursor: str | None) -> Posted | Missing:
+    """Return an item of a room as a window gets it; a message is not decoded for that."""
+    if isinstance(item, Event):
+        return Posted(msgspec.Raw(item.data), cursor)
+    return Missing(item.reason, item.lost, cursor)
 
 
 def encode(value: Any) -> bytes:

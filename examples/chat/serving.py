@@ -9,6 +9,8 @@ from typing import Any
 
 import uvicorn
 
+from examples.chat.messages import Work
+
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 PORTS_TRIED = 20
@@ -36,22 +38,45 @@ def listen(port: int | None) -> socket.socket:
     return _listen(DEFAULT_PORT + PORTS_TRIED - 1)
 
 
-def serve(app: Any, listener: socket.socket, *, on_ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM; return when all connections are closed, and the app is down."""
-    config = uvicorn.Config(
-        app,
-        lifespan="on",
-        log_level="warning",
-        ws_max_size=WEBSOCKET_LIMIT_BYTES,
-        timeout_graceful_shutdown=FAREWELL_SECONDS,
-    )
-    _Server(config, on_ready).run(sockets=[listener])
+class WebServer:
+    """The web server, for one life: made, run once, and ended."""
+
+    def __init__(self) -> None:
+        self._server: _Server | None = None
+        self._work: Work | None = None
+
+    def restart(self, work: Work) -> bool:
+        """Stop, so that `run()` returns `work`; False if it stops already. For the application."""
+        if self._server is None or self._server.should_exit:
+            return False
+        self._work = work
+        self._server.should_exit = True
+        return True
+
+    def run(self, app: Any, listener: socket.socket, *, on_ready: Callable[[], None]) -> Work | None:
+        """Serve until `restart()`, SIGINT or SIGTERM, and close the listener.
+
+        Returns:
+            When all connections are closed, and the app is down: what is to be done before the next web
+            server starts. None: there is none to start.
+        """
+        config = uvicorn.Config(
+            app,
+            lifespan="on",
+            log_level="warning",
+            ws_max_size=WEBSOCKET_LIMIT_BYTES,
+            timeout_graceful_shutdown=FAREWELL_SECONDS,
+        )
+        self._server = _Server(config, on_ready)
+        self._server.run(sockets=[listener])
+        return None if self._server.signalled else self._work
 
 
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self.signalled = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -61,6 +86,7 @@ class _Server(uvicorn.Server):
     def handle_exit(self, _sig: int, _frame: FrameType | None) -> None:
         # Not uvicorn's: it skips the application's shutdown at a second Ctrl-C. The farewell has a
         # bound, so that impatience need not cost a clean end.
+        self.signalled = True
         self.should_exit = True
 
 

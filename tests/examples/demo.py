@@ -8,10 +8,12 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -31,11 +33,13 @@ class Demo:
     Args:
         log: Where its output goes.
         port: 0 for any free one.
+        redis_url: A server instead of the embedded one.
     """
 
-    def __init__(self, log: Path, *, port: int = 0) -> None:
+    def __init__(self, log: Path, *, port: int = 0, redis_url: str | None = None) -> None:
         self.log = log
         self.port = port
+        self._redis_url = redis_url
         # Inherited by every process that the demo starts, so that the test can find them all.
         self._mark = secrets.token_hex(8)
         self.process: subprocess.Popen[bytes] | None = None
@@ -45,7 +49,10 @@ class Demo:
     def __enter__(self) -> Self:
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "examples.chat", "--port", str(self.port)],
+                [
+                    *(sys.executable, "-m", "examples.chat", "--port", str(self.port)),
+                    *(() if self._redis_url is None else ("--redis-url", self._redis_url)),
+                ],
                 cwd=ROOT,
                 env=os.environ | {MARK: self._mark},
                 stdin=subprocess.DEVNULL,
@@ -57,8 +64,8 @@ class Demo:
             self.wait_until(lambda: "Ctrl-C" in self.output() or self.process.poll() is not None)
             address = re.search(r"http://(127\.0\.0\.1:\d+)", self.output())
             pid = re.search(r"process (\d+)", self.output())
-            assert address is not None and pid is not None, self.output()
-            self.address, self.valkey_pid = address[1], int(pid[1])
+            assert address is not None and (pid is None) == (self._redis_url is not None), self.output()
+            self.address, self.valkey_pid = address[1], 0 if pid is None else int(pid[1])
             self.port = int(self.address.rpartition(":")[2])
         except BaseException:
             self.__exit__()
@@ -98,6 +105,20 @@ class Demo:
                 continue
         return found
 
+    def refuses(self) -> bool:
+        """Return whether nobody listens on the port."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    async def restart(self, room: str, messages: int) -> None:
+        """Restart the web server, and return when the new one is up."""
+        ups = self.output().count("up again")
+        assert (await self.post("/restart", {"room": room, "messages": messages}))[0] == 202
+        await asyncio.to_thread(self.wait_until, lambda: self.output().count("up again") > ups)
+
     def wait_until(self, condition: Callable[[], Any]) -> None:
         end = time.monotonic() + PATIENCE_SECONDS
         while not condition():
@@ -123,11 +144,12 @@ class Demo:
 
 
 class Window:
-    """What a browser window says and gets. `hello` is the first event."""
+    """What a browser window says and gets. `hello` is the first event, `cursor` where the window stands."""
 
-    def __init__(self, socket: ClientConnection, hello: dict[str, Any]) -> None:
-        self.socket = socket
+    def __init__(self, connection: ClientConnection, hello: dict[str, Any]) -> None:
+        self.socket = connection
         self.hello = hello
+        self.cursor: str = hello["cursor"]
 
     async def say(self, text: str, /, **changes: Any) -> str:
         """Send a message, and return its id."""
@@ -135,20 +157,35 @@ class Window:
         await self.socket.send(json.dumps(message))
         return message["id"]
 
-    async def get(self, kind: str) -> dict[str, Any]:
-        """Return the next event of a kind; others are passed over."""
+    async def get(self, *kinds: str) -> dict[str, Any]:
+        """Return the next event of these kinds; others are passed over."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while (event := json.loads(await self.socket.recv()))["kind"] != kind:
-                continue
-        return event
+            while True:
+                event = json.loads(await self.socket.recv())
+                self.cursor = event.get("cursor") or self.cursor
+                if event["kind"] in kinds:
+                    return event
+
+    async def hear(self) -> dict[str, Any]:
+        """Return the next message, which no gap may precede."""
+        event = await self.get("message", "gap")
+        assert event["kind"] == "message", event
+        return event["message"]
 
 
 @asynccontextmanager
-async def window(demo: Demo, room: str) -> AsyncIterator[Window]:
-    async with connect(f"ws://{demo.address}/rooms/{room}") as socket:
-        hello = json.loads(await socket.recv())
+async def window(demo: Demo, room: str, *, after: str | None = None) -> AsyncIterator[Window]:
+    """Open a window, perhaps one that comes back with a cursor."""
+    query = "" if after is None else "?" + urllib.parse.urlencode({"after": after})
+    async with connect(f"ws://{demo.address}/rooms/{room}{query}") as connection:
+        hello = json.loads(await connection.recv())
         assert hello["kind"] == "hello"
-        yield Window(socket, hello)
+        yield Window(connection, hello)
+
+
+def texts(items: list[dict[str, Any]]) -> list[str]:
+    """Return what items of a hello say; a gap is its reason in brackets."""
+    return [f"[{item['reason']}]" if item["kind"] == "gap" else item["message"]["text"] for item in items]
 
 
 def _lives(pid: int) -> bool:

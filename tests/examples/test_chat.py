@@ -27,13 +27,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 async def test_a_message_reaches_every_window_and_then_the_history(demo: Demo) -> None:
     async with window(demo, "lobby") as ada, window(demo, "lobby") as grace:
-        assert ada.hello["history"] == []
+        assert (ada.hello["place"], ada.hello["items"]) == ("newest", [])
         message_id = await ada.say("Is anybody here?")
         for reader in (ada, grace):
-            message = await reader.get("message")
+            message = await reader.hear()
             assert (message["id"], message["text"]) == (message_id, "Is anybody here?")
         async with window(demo, "lobby") as late:
-            assert [message["id"] for message in late.hello["history"]] == [message_id]
+            assert [item["message"]["id"] for item in late.hello["items"]] == [message_id]
 
 
 async def test_messages_flow_again_after_the_redis_connection_was_cut(demo: Demo) -> None:
@@ -50,7 +50,7 @@ async def test_messages_flow_again_after_the_redis_connection_was_cut(demo: Demo
             assert back == answer
         await ada.say("Still there?")
         for reader in (ada, grace):
-            assert (await reader.get("message"))["text"] == "Still there?"
+            assert (await reader.hear())["text"] == "Still there?"
 
 
 async def test_a_cut_can_be_held_but_not_twice_at_once(demo: Demo) -> None:
@@ -62,7 +62,7 @@ async def test_a_cut_can_be_held_but_not_twice_at_once(demo: Demo) -> None:
         assert (status, answer["state"]) == (200, "up")
         assert answer["after_ms"] >= 500
         await ada.say("Back.")
-        assert (await ada.get("message"))["text"] == "Back."
+        assert (await ada.hear())["text"] == "Back."
 
 
 async def test_what_is_said_while_the_subscriber_connection_is_down_comes_when_it_is_back(demo: Demo) -> None:
@@ -78,7 +78,7 @@ async def test_what_is_said_while_the_subscriber_connection_is_down_comes_when_i
         assert (status, answer["state"]) == (200, "up")
         assert answer["after_ms"] >= 3000
         for reader in (ada, grace):
-            assert [(await reader.get("message"))["id"] for _ in said] == said
+            assert [(await reader.hear())["id"] for _ in said] == said
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ async def test_a_bad_message_is_answered_to_its_sender(
         assert problem["text"].startswith(answer)
         assert problem["id"] in {message_id, None}
         good_id = await ada.say("Better.")
-        assert (await ada.get("message"))["id"] == good_id
+        assert (await ada.hear())["id"] == good_id
 
 
 @pytest.mark.parametrize("data", ["", "{", "[]", "null", '"\\ud800"', b"\x00\xff"])
@@ -119,7 +119,7 @@ async def test_a_room_can_be_created_once(demo: Demo) -> None:
         assert (status, answer["detail"]) == (400, "There is a room called tea-time already.")
     async with window(demo, "tea-time") as ada:
         await ada.say("Milk?")
-        assert (await ada.get("message"))["room"] == "tea-time"
+        assert (await ada.hear())["room"] == "tea-time"
 
 
 @pytest.mark.parametrize("body", [{"name": ""}, {"name": "<b>"}, {"name": "x" * 25}, {}, []])
@@ -150,7 +150,7 @@ async def test_a_window_that_vanishes_or_floods_harms_nobody(demo: Demo) -> None
             await flooding.socket.wait_closed()
             assert flooding.socket.close_code == 1009
         message_id = await ada.say("I am still here.")
-        while (await ada.get("message"))["id"] != message_id:
+        while (await ada.hear())["id"] != message_id:
             continue
 
 

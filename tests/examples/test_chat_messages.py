@@ -1,12 +1,17 @@
-"""What windows may send, and the rooms, without a server."""
+"""What windows may send, and the rooms."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 from examples.chat.messages import RefusedError, read_draft, read_room_name
 from examples.chat.rooms import ROOMS_LIMIT, Rooms
+from redis.asyncio import Redis
+
+from tests.support.servers import Server
 
 ID = "0123456789abcdef" * 2
 
@@ -50,8 +55,14 @@ def test_a_bad_room_name_is_refused(bad: str) -> None:
         read_room_name(bad)
 
 
-def test_every_window_sees_the_others_come_and_go() -> None:
-    rooms, first, second = Rooms(["lobby", "kitchen"]), Screen(), Screen()
+@pytest.fixture
+async def redis(server: Server) -> AsyncIterator[Redis]:
+    async with Redis.from_url(server.url) as client:
+        yield client
+
+
+async def test_every_window_sees_the_others_come_and_go(redis: Redis) -> None:
+    rooms, first, second = Rooms(redis, ["lobby", "kitchen"]), Screen(), Screen()
     with rooms.entered("lobby", first):
         with rooms.entered("kitchen", second):
             assert [room.windows for room in rooms.overview()] == [1, 1]
@@ -64,11 +75,27 @@ def test_every_window_sees_the_others_come_and_go() -> None:
     assert len(second.events) == 1
 
 
-def test_the_number_of_rooms_is_bounded() -> None:
-    rooms = Rooms(["lobby"])
+async def test_the_number_of_rooms_is_bounded(redis: Redis) -> None:
+    rooms = Rooms(redis, ["lobby"])
     for number in range(ROOMS_LIMIT - 1):
-        rooms.create(f"room-{number}")
+        await rooms.create(f"room-{number}")
     with pytest.raises(RefusedError, match="enough"):
-        rooms.create("one-more")
+        await rooms.create("one-more")
     with pytest.raises(RefusedError, match="already"):
-        rooms.create("lobby")
+        await rooms.create("lobby")
+
+
+async def test_rooms_are_shared_and_outlive_who_created_them(redis: Redis) -> None:
+    first, second = Rooms(redis, ["lobby"]), Rooms(redis, ["lobby"])
+    for name in ("tea", "café-3", "attic"):
+        await first.create(name)
+    with pytest.raises(RefusedError, match="already"):
+        await second.create("tea")
+    await second.load()
+    assert [room.name for room in second.overview()] == ["lobby", "tea", "café-3", "attic"]
+
+
+async def test_of_two_who_create_a_room_at_once_one_has_created_it(redis: Redis) -> None:
+    both = Rooms(redis, ["lobby"]), Rooms(redis, ["lobby"])
+    outcomes = await asyncio.gather(*(rooms.create("tea") for rooms in both), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes].count(RefusedError) == 1

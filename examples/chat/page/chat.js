@@ -1,13 +1,17 @@
 // The page: rooms, the name of this window, and what is sent and received.
 
+import { setKept } from "./gaps.js";
 import { firstName, newMessageId, rememberName } from "./identity.js";
 import { openLink } from "./link.js";
-import { clearMessages, showFailed, showHistory, showMessage, showMissed, showPending } from "./messages.js";
-import { forgetRedis, showRedis } from "./redis.js";
+import { clearMessages, showEvent, showFailed, showGap, showHistory, showMessage, showMissed, showPending } from "./messages.js";
+import { forgetRedis, redisIsAway, setHold, showRedis } from "./redis.js";
+import { forgetServer, onRestart, serverBack, serverLost, showChoices } from "./server.js";
 
 const FIRST_ROOM = "lobby";
 // Longer than the server waits for Redis before it says that a message was not sent.
 const CONFIRMATION_MS = 15_000;
+const UNKNOWN_PLACE =
+  "Messages may be missing here: the server does not know where this window was. What follows are the newest ones.";
 
 const $ = (selector) => document.querySelector(selector);
 const browserLight = $("#browser-light");
@@ -69,6 +73,7 @@ function enter(name) {
   drafts = new Map();
   greeted = false;
   clearMessages();
+  forgetServer();
   showProblem("");
   $("#room-title").textContent = room;
   document.title = `#${room} · gapless chat`;
@@ -105,13 +110,15 @@ async function createRoom() {
 
 // Receiving
 
-function showLink({ state, delayMs }) {
+function showLink({ state, delayMs, redisAway }) {
   browserLight.dataset.state = state;
   const texts = { up: "connected", waiting: "connecting", down: "disconnected" };
   browserLight.querySelector("dd").textContent = texts[state];
   if (state === "down") {
     browserLight.title = `next try in ${(delayMs / 1000).toFixed(1)} s`;
     forgetRedis();
+    if (redisAway) redisIsAway();
+    else if (greeted) serverLost();
   } else {
     browserLight.title = "";
   }
@@ -121,13 +128,20 @@ function showProblem(text) {
   $("#problem").textContent = text;
 }
 
-function receiveHello({ history, rooms, redis }) {
+function receiveHello({ place, items, rooms, redis, keeps, can_hold: canHold }) {
+  setKept(keeps);
+  setHold(canHold);
+  showChoices(keeps);
   showRooms(rooms);
+  serverBack();
   showRedis(redis);
-  if (history === null) showProblem("Redis is away: what was said before can't be shown now.");
-  for (const { id } of history ?? []) confirm(id);
-  if (greeted) showMissed(history ?? []);
-  else showHistory(history ?? []);
+  for (const { message } of items) confirm(message?.id);
+  if (!greeted) {
+    showHistory(items);
+  } else {
+    if (place === "unknown") showEvent("gap", UNKNOWN_PLACE);
+    showMissed(items);
+  }
   greeted = true;
   // Sent before, and not come back: the same id again, so that it can't show twice.
   for (const { draft } of drafts.values()) send(draft);
@@ -137,8 +151,10 @@ function receive(event) {
   if (event.kind === "hello") {
     receiveHello(event);
   } else if (event.kind === "message") {
-    confirm(event.id);
-    showMessage(event);
+    confirm(event.message.id);
+    showMessage(event.message);
+  } else if (event.kind === "gap") {
+    showGap(event);
   } else if (event.kind === "rooms") {
     showRooms(event.rooms);
   } else if (event.kind === "redis") {
@@ -212,5 +228,6 @@ $("#new-room").addEventListener("submit", (event) => {
 });
 
 addEventListener("hashchange", () => enter(roomInAddress()));
+onRestart(() => room);
 forgetRedis();
 enter(roomInAddress());

@@ -1,14 +1,16 @@
 // The browser's WebSocket, kept open: exponential backoff with full jitter, and at once when the
-// browser says that the network is back.
+// browser says that the network is back. It comes back with the cursor of the last event that it had, so
+// that the server goes on there.
 
 const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 5000;
 const CLOSE_UNKNOWN_ROOM = 4404;
+const CLOSE_REDIS_AWAY = 4413;
 
 /**
  * Open a link to a room, until close() is called.
  *
- * onState({state: "waiting" | "up" | "down", delayMs}): "up" when the server has said hello.
+ * onState({state: "waiting" | "up" | "down", delayMs, redisAway}): "up" when the server has said hello.
  * onEvent(event): what the server sends, in order.
  * onUnknownRoom(): there is no such room; the link is closed for good.
  */
@@ -16,6 +18,7 @@ export function openLink(room, { onState, onEvent, onUnknownRoom }) {
   const url = new URL(`/rooms/${encodeURIComponent(room)}`, location.href);
   url.protocol = url.protocol.replace("http", "ws");
   let socket;
+  let cursor = null;
   let timer;
   let attempts = 0;
   let ended = false;
@@ -23,6 +26,7 @@ export function openLink(room, { onState, onEvent, onUnknownRoom }) {
   function connect() {
     clearTimeout(timer);
     onState({ state: "waiting" });
+    if (cursor !== null) url.searchParams.set("after", cursor);
     socket = new WebSocket(url);
     socket.onmessage = ({ data }) => {
       const event = JSON.parse(data);
@@ -31,6 +35,7 @@ export function openLink(room, { onState, onEvent, onUnknownRoom }) {
         onState({ state: "up" });
       }
       onEvent(event);
+      cursor = event.cursor ?? cursor;
     };
     socket.onclose = ({ code }) => {
       if (ended) return;
@@ -42,7 +47,7 @@ export function openLink(room, { onState, onEvent, onUnknownRoom }) {
       const ceilingMs = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempts);
       const delayMs = FIRST_DELAY_MS / 2 + Math.random() * ceilingMs;
       attempts += 1;
-      onState({ state: "down", delayMs });
+      onState({ state: "down", delayMs, redisAway: code === CLOSE_REDIS_AWAY });
       timer = setTimeout(connect, delayMs);
     };
   }

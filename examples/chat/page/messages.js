@@ -1,6 +1,7 @@
 // The list of messages: history apart from live, each message once, own ones from the moment of sending.
 // Everything that people wrote goes in as text, never as HTML.
 
+import { gapText } from "./gaps.js";
 import { isMine } from "./identity.js";
 
 const LIVE_LIMIT = 500;
@@ -72,6 +73,9 @@ function scrollToEnd() {
 
 const nearEnd = () => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < NEAR_END_PX;
 
+/** Whether a message is not shown yet, or only as a draft. */
+const isNew = (id) => shown.get(id)?.matches(".pending, .failed") ?? true;
+
 /** Append to the live list; stay at the end if the reader is there, else say that there is more. */
 function append(item, { follow = nearEnd() } = {}) {
   liveList.append(item);
@@ -98,35 +102,46 @@ export function clearMessages() {
   toEnd.hidden = true;
 }
 
-/** Show what was said before this window came. */
-export function showHistory(messages) {
-  for (const message of messages) {
-    if (shown.has(message.id)) continue;
-    const item = messageElement(message, historyList.lastElementChild);
-    shown.set(message.id, item);
-    historyList.append(item);
+/** Show what was said before this window came: messages, and gaps in their place. */
+export function showHistory(items) {
+  let count = 0;
+  for (const item of items) {
+    if (item.kind === "gap") {
+      historyList.append(lineElement("gap", gapText(item)));
+    } else if (!shown.has(item.message.id)) {
+      const made = messageElement(item.message, historyList.lastElementChild);
+      shown.set(item.message.id, made);
+      historyList.append(made);
+      count += 1;
+    }
   }
-  const count = historyList.childElementCount;
-  historySection.hidden = count === 0;
+  historySection.hidden = historyList.childElementCount === 0;
   historyTitle.textContent = count === 1 ? "1 message before you came" : `${count} messages before you came`;
   showEmptiness();
   scrollToEnd();
 }
 
-/** Add what this window missed while its own connection was down. */
-export function showMissed(messages) {
-  const missed = messages.filter(({ id }) => !shown.has(id) || shown.get(id).matches(".pending, .failed"));
-  const byOthers = missed.filter(({ id }) => !isMine(id)).length;
+/** Add what this window missed while its own connection was down: messages, and gaps in their place. */
+export function showMissed(items) {
+  const missed = items.filter(({ kind, message }) => kind === "message" && isNew(message.id));
+  const byOthers = new Set(missed.map(({ message }) => message.id).filter((id) => !isMine(id))).size;
   if (byOthers > 0) showEvent("note", byOthers === 1 ? "1 message while you were away" : `${byOthers} messages while you were away`);
-  missed.forEach(showMessage);
+  for (const item of items) {
+    if (item.kind === "gap") showGap(item);
+    else showMessage(item.message);
+  }
+}
+
+/** Say that messages are missing here, or may be. */
+export function showGap(gap) {
+  showEvent("gap", gapText(gap));
 }
 
 /** Add a live message, unless it is shown already. */
 export function showMessage(message) {
-  const before = shown.get(message.id);
-  if (before && !before.matches(".pending, .failed")) return;
+  if (!isNew(message.id)) return;
   const follow = nearEnd();
-  before?.remove();
+  shown.get(message.id)?.remove();
   const item = messageElement(message, liveList.lastElementChild);
   shown.set(message.id, item);
   append(item, { follow });
@@ -156,10 +171,15 @@ export function showFailed(id, reason, onRetry) {
   if (nearEnd()) scrollToEnd();
 }
 
-/** Add a line about the connection, or change the one that showEvent returned before. */
-export function showEvent(state, text, item = element("li", "event")) {
+function lineElement(state, text, item = element("li", "event")) {
   item.dataset.state = state;
   item.replaceChildren(element("p", "", text));
+  return item;
+}
+
+/** Add a line about the connection, or change the one that showEvent returned before. */
+export function showEvent(state, text, item = undefined) {
+  item = lineElement(state, text, item);
   if (!item.isConnected) append(item);
   return item;
 }

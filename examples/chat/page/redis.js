@@ -16,6 +16,7 @@ const panelIds = {
 };
 const button = document.querySelector("#cut");
 const hold = document.querySelector("#hold");
+const holdNote = document.querySelector("#hold-note");
 const result = document.querySelector("#cut-result");
 
 let cutShownAt = 0;
@@ -87,6 +88,19 @@ export function showRedis(event) {
   clearTimeout(timer);
   if (waitMs > 0) timer = setTimeout(showBack, waitMs, event);
   else showBack(event);
+}
+
+/** The server can't read what was said, and has sent this window away until it can. */
+export function redisIsAway() {
+  setLight("down", "away");
+  setResult("down", "Redis is away. The server keeps trying.");
+}
+
+/** Whether a cut can be held: not where others may use the same Redis. */
+export function setHold(possible) {
+  hold.disabled = !possible;
+  if (!possible) hold.checked = false;
+  holdNote.hidden = possible;
 }
 
 /** The browser has lost the server: what it knows of Redis is old. */
