@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from examples.chat.store import HISTORY
 
 from tests.examples.demo import PATIENCE_SECONDS, Demo
 
@@ -158,6 +160,55 @@ def test_a_room_is_created_and_both_ways_lead_into_it(demo: Demo, browser: Any) 
     nowhere = Page(browser, f"{url}#nowhere")
     assert nowhere.text("#room-title") == "lobby"
     assert nowhere.text("#problem") == "There is no room called nowhere."
+
+
+def test_the_page_goes_on_where_it_was_when_the_web_server_is_restarted(demo: Demo, browser: Any) -> None:
+    ada, grace = (Page(browser, f"http://{demo.address}/") for _ in range(2))
+    ada.say("Before.")
+    grace.wait_for("Before.")
+
+    ada.find("#restart").click()
+    ada.wait(lambda: ada.light("browser") != "up")
+    assert "The web server is away" in ada.texts("#live .event")
+    three = [f"{number} of 3, written while the web server was down" for number in (1, 2, 3)]
+    for page in (ada, grace):
+        page.wait_for("Before.", *three)
+        back, missed = page.texts("#live .event")
+        assert back.startswith("The web server is back after ")
+        assert missed == "3 messages while you were away"
+        page.wait(lambda page=page: page.light("browser") == page.light("redis") == "up")
+    assert ada.text("#restart-result").startswith("Back after ")
+    assert grace.text("#restart-result") == ""
+    grace.say("After.")
+    ada.wait_for("Before.", *three, "After.")
+
+    # Some of these are not kept.
+    ada.find('#worker-messages option[value="80"]').click()
+    assert ada.text("#worker-messages option:checked") == f"80 messages, {HISTORY} are kept"
+    ada.find("#restart").click()
+    kept = [f"{number} of 80, written while the web server was down" for number in range(81 - HISTORY, 81)]
+    for page in (ada, grace):
+        page.wait_for("Before.", *three, "After.", *kept)
+        assert page.texts("#live > li")[-HISTORY - 2 : -HISTORY] == [
+            f"{HISTORY} messages while you were away",
+            f"Some messages are missing here: the history keeps only the newest {HISTORY}.",
+        ]
+
+
+def test_the_page_tells_what_may_be_missing_where_the_server_does_not_know_its_place(
+    demo: Demo, browser: Any, tmp_path: Path
+) -> None:
+    ada = Page(browser, f"http://{demo.address}/")
+    ada.say("Before.")
+    ada.wait_for("Before.")
+    assert demo.end(signal.SIGTERM) == 0
+    # Another Valkey, which knows nothing of the first.
+    with Demo(tmp_path / "second-log", port=demo.port):
+        ada.wait(lambda: ada.light("browser") == ada.light("redis") == "up")
+        ada.say("After.")
+        ada.wait_for("Before.", "After.")
+        lines = ada.texts("#live .event")
+        assert any("missing here" in line for line in lines), lines
 
 
 def test_the_page_comes_back_by_itself_after_the_server_was_away(

@@ -30,7 +30,7 @@ export function serverLost() {
   if (lostAt !== null) return;
   lostAt = performance.now();
   line = showEvent("cut", "The web server is away");
-  if (ordered !== null) setResult("cut", `Stopped. A worker writes ${ordered} messages meanwhile.`);
+  if (ordered !== null) setResult("cut", `Down. A worker writes ${ordered} messages.`);
 }
 
 /** The web server is there. */
