@@ -17,7 +17,7 @@ CHAOS := $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 14
 
-demo: $(READY) ## Run a chat on an embedded Valkey, in the browser. ARGS="--port 8080".
+demo: $(READY) ## Run a chat on an embedded Valkey, in the browser. ARGS="--port 8080", "--help".
 	@exec $(BIN)/python -m examples.chat $(ARGS)
 
 test: $(READY) ## Run the tests on real servers. ARGS="-k name" and whatever else pytest takes.

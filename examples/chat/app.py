@@ -184,6 +184,8 @@ async def restart_server(data: Work, chat: NamedDependency[Chat]) -> Work:
     """Stop the web server, let a worker write meanwhile, and start it again."""
     if data.room not in chat.rooms:
         raise ClientException(f"There is no room called {data.room}.")
+    if chat.cutting.locked():
+        raise BusyError("A cut is under way: restart the web server when it is over.")
     if not chat.restart(data):
         raise BusyError("The web server stops already.")
     return data

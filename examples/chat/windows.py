@@ -29,7 +29,7 @@ from examples.chat.messages import (
 )
 from examples.chat.rooms import Rooms
 from examples.chat.store import HISTORY, Store
-from gapless import ChannelsError, Event, HubClosed, PublishUncertain
+from gapless import BackendError, ChannelsError, Event, HubClosed, PublishUncertain
 from gapless.integrations.litestar import ChannelsPlugin, Subscriber
 
 Socket: TypeAlias = WebSocket[Any, Any, Any]
@@ -84,7 +84,7 @@ async def serve(socket: Socket, room: str, after: str | None, channels: Channels
             await look_into(socket, subscriber, place, channels, chat)
     except HubClosed:
         await close(socket, CLOSE_RESTART, GOING_AWAY)
-    except (RedisError, ChannelsError):
+    except (RedisError, BackendError):
         await close(socket, CLOSE_REDIS_AWAY, REDIS_AWAY)
 
 

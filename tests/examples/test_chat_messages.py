@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
+from typing import get_args
 
 import pytest
 from examples.chat.messages import RefusedError, read_draft, read_room_name
 from examples.chat.rooms import ROOMS_LIMIT, Rooms
 from redis.asyncio import Redis
 
+from gapless._core.event import GapReason
+from tests.examples.demo import ROOT
 from tests.support.servers import Server
 
 ID = "0123456789abcdef" * 2
@@ -53,6 +57,11 @@ def test_a_room_name_is_brought_into_one_form(given: str, name: str) -> None:
 def test_a_bad_room_name_is_refused(bad: str) -> None:
     with pytest.raises(RefusedError):
         read_room_name(bad)
+
+
+def test_the_page_has_words_for_every_reason_of_a_gap() -> None:
+    words = (ROOT / "examples/chat/page/gaps.js").read_text()
+    assert set(re.findall(r"^  (\w+): \(\) =>", words, re.MULTILINE)) == set(get_args(GapReason))
 
 
 @pytest.fixture

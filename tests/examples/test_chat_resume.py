@@ -174,6 +174,23 @@ async def test_a_bad_restart_is_refused(demo: Demo, body: object, answer: str) -
     assert answer in problem["detail"]
 
 
+async def test_the_web_server_is_not_restarted_while_redis_is_held_down(demo: Demo) -> None:
+    async with window(demo, "night-shift") as ada:
+        cut = asyncio.create_task(demo.post("/cut", {"hold_seconds": 0.5}))
+        assert (await ada.get("redis"))["state"] == "cut"
+        assert (await demo.post("/restart", {"room": "lobby", "messages": 3}))[0] == 409
+        assert (await cut)[0] == 200
+
+
+async def test_the_web_server_is_restarted_once_at_a_time(demo: Demo) -> None:
+    ups = demo.output().count("up again")
+    answers = await asyncio.gather(
+        *(demo.post("/restart", {"room": "lobby", "messages": 1}) for _ in range(3)), return_exceptions=True
+    )
+    await asyncio.to_thread(demo.wait_until, lambda: demo.output().count("up again") > ups)
+    assert [answer[0] for answer in answers if isinstance(answer, tuple)].count(202) == 1
+
+
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_everything_while_the_web_server_is_away(
     tmp_path: Path, by: signal.Signals
