@@ -74,6 +74,18 @@ async def test_a_window_gets_what_it_missed_while_the_web_server_was_restarted(d
             assert (await reader.hear())["text"] == "After."
 
 
+async def test_nothing_is_missing_as_long_as_the_history_reaches_back(demo: Demo) -> None:
+    room = await room_of_its_own(demo, "full")
+    async with window(demo, room) as ada:
+        await ada.say("Before.")
+        await ada.hear()
+    # "Before." is still kept.
+    missed = HISTORY - 1
+    await demo.restart(room, missed)
+    async with window(demo, room, after=ada.cursor) as ada:
+        assert texts(ada.hello["items"]) == written(1, missed, missed)
+
+
 async def test_what_the_history_no_longer_has_is_a_gap_in_its_place(demo: Demo) -> None:
     room = await room_of_its_own(demo, "gap")
     async with window(demo, room) as ada:

@@ -18,8 +18,8 @@ const REASONS = {
   reset: () => "Redis was emptied.",
 };
 
-// A history that is too short has lost something for certain, though nobody has counted it.
-const CERTAIN = new Set(["trimmed", "backlog", "rollback", "reset"]);
+// Then something is missing for certain, though nobody has counted it.
+const CERTAIN = new Set(["trimmed", "backlog"]);
 
 /** Return the line that stands where messages are missing. */
 export function gapText({ reason, lost }) {
