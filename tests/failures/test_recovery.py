@@ -109,6 +109,22 @@ async def test_what_the_history_no_longer_has_is_a_gap(server: Server) -> None:
     await client.aclose()
 
 
+async def test_to_miss_exactly_what_the_history_keeps_is_no_gap(server: Server) -> None:
+    client = make_client(server)
+    publisher = RedisChannelsStreamBackend(10, redis=client, cap_streams_approximate=False)
+    async with behind_proxy("streams", server) as (backend, proxy):
+        await backend.subscribe(["room"])
+        async with aclosing(backend.events()) as events:
+            await publish(publisher, 0)
+            assert numbers(await take(events, 1)) == [0]
+            await cut(backend, proxy)
+            await publish(publisher, *range(1, 11))
+            proxy.refusing = False
+            assert numbers(await take(events, 10)) == list(range(1, 11))
+    await publisher.on_shutdown()
+    await client.aclose()
+
+
 async def test_without_a_history_what_was_missed_is_a_gap(server: Server) -> None:
     client = make_client(server)
     publisher = RedisChannelsStreamBackend(0, redis=client)
