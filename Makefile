@@ -20,8 +20,8 @@ help: ## List the targets.
 demo: $(READY) ## Run a chat on an embedded Valkey, in the browser. ARGS="--port 8080", "--help".
 	@exec $(BIN)/python -m examples.chat $(ARGS)
 
-test: $(READY) ## Run the tests on real servers. ARGS="-k name" and whatever else pytest takes.
-	@exec $(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## Run the tests on real servers, side by side. ARGS="-k name" and whatever else pytest takes.
+	@exec $(BIN)/python -m pytest $(or $(ARGS),-n auto --dist loadfile)
 
 test-matrix: $(READY) ## Run the backend tests on every server and every client. ARGS="--quick", "--help".
 	@exec $(BIN)/python -m tests.matrix $(ARGS)

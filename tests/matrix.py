@@ -28,7 +28,7 @@ from tests.support.servers import binaries
 ROOT = Path(__file__).parent.parent
 PINS = ROOT / "requirements"
 FOLDER = ROOT / ".venv-matrix"
-SUITES = ("tests/backends", "tests/redis", "tests/failures")
+SUITES = ("tests/backends", "tests/redis", "tests/failures", "tests/hub")
 
 # Names of tests.support.servers.binaries(). The first one comes with .venv, the last with the system.
 SERVERS = ("valkey-9.1", "valkey-8.1", "redis-8.2", "redis-6.2", "redis-system")

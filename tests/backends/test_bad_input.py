@@ -111,7 +111,11 @@ class TestConstruction:
 
 
 class TestPayload:
-    @pytest.mark.parametrize("data", [b"", b"\0", bytearray(b"mutable"), memoryview(b"view")], ids=repr)
+    @pytest.mark.parametrize(
+        "data",
+        [b"", b"\0", bytearray(b"mutable"), memoryview(b"view")],
+        ids=["empty", "NUL", "bytearray", "memoryview"],
+    )
     async def test_bytes_of_any_kind(self, backend: Any, data: Any) -> None:
         await backend.subscribe(["room"])
         await backend.publish(data, ["room"])

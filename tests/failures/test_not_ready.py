@@ -99,7 +99,7 @@ async def test_a_replica_that_stays_one(own_server: Server) -> None:
 async def test_a_connection_that_retires_waits_for_the_replies_that_are_due(own_server: Server) -> None:
     with replica_of(own_server.port) as replica:
         await until_synced(replica)
-        async with backend_on(replica, publish_timeout=0.5) as backend:
+        async with backend_on(replica, publish_timeout=3) as backend:
             pipe = [backend.publish(bytes(20_000), ["room"]) for _ in range(200)]
             reads = [backend.get_history("room") for _ in range(50)]
             results = await asyncio.gather(*pipe, *reads, return_exceptions=True)
