@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+# What the benchmarks measure beside gapless.
+PEERS := .venv-peers/.ready .venv-peers-litestar/.ready
 
 .DEFAULT_GOAL := help
 # make chaos SEED=1 ROUNDS=2 TOPOLOGY=replica
@@ -37,7 +39,7 @@ format: $(READY) ## Format the code and mend what ruff can.
 	$(BIN)/ruff check --fix-only -q .
 	$(BIN)/ruff format -q .
 
-bench: $(READY) ## Measure gapless against Litestar's backends. ARGS="--quick", "--help".
+bench: $(READY) $(PEERS) ## Measure gapless against Litestar's backends. ARGS="--quick", "--help".
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 chaos: $(READY) ## Disturb a running system at random and judge what came of it. SEED= ROUNDS= TOPOLOGY=.
@@ -49,7 +51,7 @@ pins: $(READY) ## Pin the newest releases in requirements/*.txt.
 		--no-emit-find-links --no-emit-options -o $${f%.in}.txt $$f || exit 1; done
 
 clean: ## Remove the environments and caches.
-	rm -rf $(VENV) .venv-matrix .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-matrix .venv-peers .venv-peers-litestar .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(READY): requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or name it: make PYTHON=..." >&2; exit 1; }
@@ -58,4 +60,12 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv-%/.ready: requirements/%.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or name it: make PYTHON=..." >&2; exit 1; }
+	@echo "Making .venv-$* for the benchmarks, once."
+	@rm -rf .venv-$*
+	@$(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/$*.txt
 	@touch $@
