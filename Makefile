@@ -14,7 +14,7 @@ PEERS := .venv-peers/.ready .venv-peers-litestar/.ready
 # make chaos SEED=1 ROUNDS=2 TOPOLOGY=replica
 CHAOS := $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TOPOLOGY),--topology $(TOPOLOGY))
 
-.PHONY: help demo test test-matrix check format bench chaos pins clean
+.PHONY: help demo test test-matrix check format bench bench-full chaos pins clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 14
@@ -39,8 +39,11 @@ format: $(READY) ## Format the code and mend what ruff can.
 	$(BIN)/ruff check --fix-only -q .
 	$(BIN)/ruff format -q .
 
-bench: $(READY) $(PEERS) ## Measure gapless against Litestar's backends. ARGS="--quick", "--help".
+bench: $(READY) $(PEERS) ## Measure gapless against its peers, in 10 minutes. ARGS="--quick", "--help".
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+bench-full: $(READY) $(PEERS) ## Measure everything, in both event loops.
+	@exec $(BIN)/python -m benchmarks --full $(ARGS)
 
 chaos: $(READY) ## Disturb a running system at random and judge what came of it. SEED= ROUNDS= TOPOLOGY=.
 	@exec $(BIN)/python -m tests.chaos $(CHAOS) $(ARGS)

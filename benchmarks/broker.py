@@ -26,6 +26,19 @@ class Broker:
         parts = re.findall(r"^used_cpu_(?:sys|user):([\d.]+)", text, re.MULTILINE)
         return sum(map(float, parts))
 
+    def calls(self, command: str) -> int:
+        """How often the server was sent a command until now."""
+        text = self._server.command("INFO", "commandstats").decode()
+        found = re.search(rf"^cmdstat_{command}:calls=(\d+)", text, re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    def used_bytes(self) -> int:
+        """Memory of the server's data and connections."""
+        text = self._server.command("INFO", "memory").decode()
+        found = re.search(r"^used_memory:(\d+)", text, re.MULTILINE)
+        assert found is not None
+        return int(found[1])
+
     def version(self) -> str:
         text = self._server.command("INFO", "server").decode()
         fields = dict(re.findall(r"^(\w+):([^\r\n]*)", text, re.MULTILINE))

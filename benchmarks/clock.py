@@ -13,6 +13,12 @@ def cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def cpu_seconds_of_children() -> float:
+    """CPU time of the processes that this one has started and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def resident_bytes() -> int | None:
     """Resident memory of this process, or None where the system does not tell (no /proc)."""
     try:
@@ -30,6 +36,12 @@ def pin(pid: int, cores: set[int]) -> bool:
     for thread in [int(p.name) for p in tasks.iterdir()] if tasks.is_dir() else [pid]:
         os.sched_setaffinity(thread, cores)
     return True
+
+
+def allow_connections() -> None:
+    """Let this process open as many files as it may: some libraries need a connection per concurrent publish."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def usable_cores() -> set[int]:

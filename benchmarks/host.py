@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -10,9 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.clock import usable_cores
-from benchmarks.protocol import ROOT
+from benchmarks.libraries import PEERS, PEERS_LITESTAR, ROOT
 
 PACKAGES = ("gapless", "litestar", "redis", "hiredis", "uvloop")
+
+# The same of the peers' environments, which are recorded whole.
+PEER_PACKAGES = (
+    "litestar", "channels-redis", "broadcaster", "python-socketio", "faststream", "coredis", "redis", "hiredis",
+    "uvloop",
+)  # fmt: skip
+_LIST = """
+import json, platform, re
+from importlib.metadata import distributions
+found = {re.sub("[-_.]+", "-", d.name).lower(): d.version for d in distributions()}
+print(json.dumps({"python": platform.python_version()} | dict(sorted(found.items()))))
+"""
 
 
 def machine() -> dict[str, Any]:
@@ -34,14 +47,27 @@ def cpu_model() -> str:
     return names[0] if names else "unknown"
 
 
-def versions(server: str) -> dict[str, str | None]:
-    found: dict[str, str | None] = {"python": platform.python_version(), "server": server}
+def versions(server: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"python": platform.python_version(), "server": server}
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = None
-    return found | {"commit": commit()}
+    environments = {name: packages(name) for name in (PEERS, PEERS_LITESTAR)}
+    made = {name: listed for name, listed in environments.items() if listed is not None}
+    return found | {"commit": commit(), "environments": made}
+
+
+def packages(environment: str) -> dict[str, str] | None:
+    """Return the version of every package in an environment, and of its Python; None if it was not made."""
+    python = ROOT / environment / "bin" / "python"
+    if not python.exists():
+        return None
+    # Isolated: what is installed there, not what lies about here.
+    done = subprocess.run([python, "-I", "-c", _LIST], capture_output=True, text=True, check=True)
+    listed: dict[str, str] = json.loads(done.stdout)
+    return listed
 
 
 def commit() -> str | None:

@@ -8,13 +8,22 @@ from typing import Any
 
 from benchmarks.broker import Broker
 from benchmarks.clock import usable_cores
+from benchmarks.libraries import LIMIT
 from benchmarks.protocol import BenchmarkError, Job, Process
-from benchmarks.rows import Row, Size
+from benchmarks.rows import Row
+from benchmarks.scenarios.offer import LOW_RATE
+from benchmarks.sizes import Size
 
 Figures = dict[str, Any]
 
 # The load side of the scenarios that have one.
-LOADS = {"receive": "load", "delivery": "pace"}
+LOADS = {"receive": "load", "delivery": "pace", "latency": "offer"}
+
+# What measures the limit in their place.
+LIMITS = {"publish": "limit", "receive": "limit_receive", "latency": "limit_latency"}
+
+# The parts of `latency`, as shares of what the library can do, which the first one finds out.
+SHARES = {"all": None, "low": 0.01, "half": 0.5, "most": 0.9}
 
 
 def measure(broker: Broker, row: Row, library: str, loop: str, size: Size) -> Figures:
@@ -23,23 +32,18 @@ def measure(broker: Broker, row: Row, library: str, loop: str, size: Size) -> Fi
     Returns:
         The figures; {"failed": why} if there are none.
     """
-    job = _job(broker, row, row.scenario, library, size.options(row, library, loop), loop)
-    if row.scenario == "sockets":
-        return _on_empty(broker, job, _served)
-    if row.scenario not in LOADS:
-        if row.traced:
-            job = replace(job, options=job.options | {"traced": True})
-        return _on_empty(broker, job, _subscribe if row.scenario == "subscribe" else _alone)
-    options = size.load_options(row, library, loop)
-    load = _job(broker, row, LOADS[row.scenario], library, options)
-    conduct = _receive if row.scenario == "receive" else _delivery
-    return _on_empty(broker, job, lambda broker, job: conduct(broker, job, load))
-
-
-def measure_limit(broker: Broker, row: Row, size: Size) -> Figures:
-    """Measure what a blocking socket reaches in a row of publishing one at a time."""
-    options = {"seconds": size.publish_seconds, "warm_seconds": size.warm_seconds}
-    return _on_empty(broker, _job(broker, row, "limit", "raw", options), _alone)
+    scenario = LIMITS[row.scenario] if library == LIMIT else row.scenario
+    job = _job(broker, row, scenario, library, size.options(row, library, loop), loop)
+    conduct = {"sockets": _served, "subscribe": _subscribe, "storm": _storm}.get(scenario, _alone)
+    if row.scenario not in LOADS or scenario == "limit_latency":
+        return _on_empty(broker, job, conduct)
+    # The limit is loaded with our commands.
+    loading = "gapless" if library == LIMIT else library
+    load = _job(broker, row, LOADS[row.scenario], loading, size.load_options(row, library, loop), loop)
+    if row.scenario == "latency":
+        return _on_empty(broker, job, lambda _, job: _latency(job, load, size.latency_seconds))
+    loaded = _receive if row.scenario == "receive" else _delivery
+    return _on_empty(broker, job, lambda broker, job: loaded(broker, job, load))
 
 
 def _job(
@@ -48,7 +52,7 @@ def _job(
     scenario: str,
     library: str,
     options: dict[str, Any],
-    loop: str = "asyncio",
+    loop: str,
 ) -> Job:
     cores = sorted(usable_cores())[-1:] if row.one_core else []
     return Job(scenario, library, row.kind, broker.port, loop, cores, options)
@@ -100,6 +104,31 @@ def _delivery(broker: Broker, job: Job, load_job: Job) -> Figures:
         return figures | {"server_percent": used / figures["seconds"] * 100}
 
 
+def _latency(job: Job, load_job: Job, seconds: float) -> Figures:
+    figures: Figures = {}
+    with Process(load_job) as load, Process(job) as measured:
+        load.expect("ready")
+        measured.expect("ready")
+        for name, share in SHARES.items():
+            rate = None if share is None else max(LOW_RATE, share * figures["rate"])
+            load.go(rate=rate, seconds=seconds)
+            events = load.expect("sent")["events"]
+            measured.go(load=name, events=events)
+            figures |= measured.expect("seen")
+        load.go(end=True)
+        measured.go(end=True)
+    return figures
+
+
+def _storm(broker: Broker, job: Job) -> Figures:
+    with Process(job) as measured:
+        measured.expect("ready")
+        before = broker.calls("evalsha")
+        measured.go()
+        figures = measured.expect("result")
+        return figures | {"history_reads": broker.calls("evalsha") - before}
+
+
 def _served(broker: Broker, job: Job) -> Figures:  # noqa: ARG001 (the broker is in memory)
     with Process(job) as measured:
         measured.expect("ready")
@@ -113,7 +142,13 @@ def _subscribe(broker: Broker, job: Job) -> Figures:
     # Two processes: tracing costs time.
     figures: Figures = {}
     for traced in (False, True):
-        figures |= _alone(broker, replace(job, options=job.options | {"traced": traced}))
+        with Process(replace(job, options=job.options | {"traced": traced})) as measured:
+            measured.expect("ready")
+            before = broker.used_bytes()
+            measured.go()
+            figures |= measured.expect("result")
+            if not traced:
+                figures["server_bytes"] = (broker.used_bytes() - before) / job.options["channels"]
     return figures
 
 

@@ -2,7 +2,7 @@
 
 process -> run      {"event": "ready"}  ...  {"event": "result", ...figures}
                     or, at any time, {"event": "failed", "reason": ...}
-run -> process      an empty line: go on
+run -> process      an object, mostly empty: go on
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import select
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.libraries import ROOT, python
 
 # Longer than any step of any scenario takes.
 STEP_SECONDS = 60.0
@@ -49,10 +49,16 @@ class Parent:
     def say(self, event: str, **figures: Any) -> None:
         print(json.dumps({"event": event, **figures}), flush=True)
 
-    def wait(self) -> None:
-        """Wait for the run to say go on. Blocks the event loop, which has nothing to do then."""
-        if not sys.stdin.readline():
+    def wait(self) -> dict[str, Any]:
+        """Wait for the run to say go on, and return what else it says.
+
+        Blocks the event loop, which has nothing to do then.
+        """
+        line = sys.stdin.readline()
+        if not line:
             raise SystemExit(1)  # the run is gone
+        said: dict[str, Any] = json.loads(line)
+        return said
 
 
 class Process:
@@ -63,7 +69,7 @@ class Process:
         self._lines: list[bytes] = []
         self._rest = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", json.dumps(asdict(job))],
+            [python(job.library), "-m", "benchmarks.worker", json.dumps(asdict(job))],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -83,18 +89,22 @@ class Process:
                 process.stdin.close()
                 process.wait(END_SECONDS)
         except (subprocess.TimeoutExpired, BrokenPipeError):
-            print(f"  {self._name} did not end by itself", file=sys.stderr)
+            # Of a peer it is no news: some unsubscribe one channel after the other.
+            if self.job.library == "gapless":
+                print(f"  {self._name} did not end by itself", file=sys.stderr)
         finally:
             if process.poll() is None:
                 process.kill()
             process.wait()
             process.stdout.close()
+            with suppress(BrokenPipeError):  # something was said to it that it never read
+                process.stdin.close()
 
-    def go(self) -> None:
-        """Let the process go on from its `Parent.wait()`."""
+    def go(self, **said: Any) -> None:
+        """Let the process go on from its `Parent.wait()`, which returns `said`."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(b"\n")
+            self._process.stdin.write(json.dumps(said).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise BenchmarkError(f"{self._name} ended early") from None

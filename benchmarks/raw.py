@@ -12,6 +12,9 @@ from benchmarks.peers import Command
 
 _NOTHING = object()
 
+# As asyncio reads.
+READ_BYTES = 256 * 1024
+
 
 def pack(command: Command) -> bytes:
     # Its stub knows no bytes and int among the parts.
@@ -48,13 +51,33 @@ class RawConnection:
         if count:
             self._socket.sendall(packed)
             for _ in range(count):
-                self._read()
+                self.read()
 
-    def _read(self) -> None:
+    def write(self, packed: bytes) -> None:
+        """Send a packed command; `read()` must follow for its reply."""
+        self._socket.sendall(packed)
+
+    def count(self) -> int:
+        """Wait for something to come, and return how many replies or pushes it completes."""
+        self._feed()
+        count = 0
+        while self._reader.gets() is not _NOTHING:
+            count += 1
+        return count
+
+    def read(self) -> None:
+        """Read one reply or push.
+
+        Raises:
+            hiredis.ReplyError: It is a refusal.
+        """
         while (reply := self._reader.gets()) is _NOTHING:
-            chunk = self._socket.recv(65536)
-            if not chunk:
-                raise ConnectionError("the server closed the connection")
-            self._reader.feed(chunk)
+            self._feed()
         if isinstance(reply, hiredis.ReplyError):
             raise reply
+
+    def _feed(self) -> None:
+        chunk = self._socket.recv(READ_BYTES)
+        if not chunk:
+            raise ConnectionError("the server closed the connection")
+        self._reader.feed(chunk)

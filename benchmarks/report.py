@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.host import PACKAGES
-from benchmarks.rows import LIBRARIES, METRICS
-from benchmarks.run import LIMIT, Document
-from benchmarks.summary import NOISY_SPREAD, Figure, RowSummary, summaries
+from benchmarks.host import PACKAGES, PEER_PACKAGES
+from benchmarks.libraries import LIMIT, title
+from benchmarks.rows import METRICS
+from benchmarks.summary import NOISY_SPREAD, Document, Figure, RowSummary, Verdict, summaries
 
 Show = Callable[[float], str]
 
@@ -33,35 +33,28 @@ def text(document: Document) -> str:
 
 
 def markdown(document: Document, source: str) -> str:
-    """Return the same for a README; `source` names the file of the document."""
+    """Return the same in Markdown; `source` names the file of the document."""
     parts = [f"From `{source}`.", "", *(f"- {fact}" for fact in facts(document))]
     for loop in LOOPS:
         rows = summaries(document, loop)
         if not rows:
             continue
-        parts += ["", f"### {loop}", "", _line([*HEADINGS, "command"]), _line(["---"] * 7)]
+        parts += ["", f"### {loop}", "", *table([*HEADINGS, "command"])]
         for row in rows:
             command = f"`python -m benchmarks --loop {loop} --only {row.row.name}`"
             for number, line in enumerate(lines(row)):
-                parts.append(
-                    _line(
-                        [
-                            row.row.title if not number else line[0],
-                            *line[1:],
-                            "" if number else command,
-                        ]
-                    )
-                )
+                name = line[0] if number else row.row.title
+                parts.append(table_line([name, *line[1:], "" if number else command]))
     return "\n".join([*parts, "", *(f"- {remark}" for remark in remarks(document))])
 
 
-def fill_readme(readme: Path, document: Document, source: str) -> None:
+def fill_readme(readme: Path, figures: str) -> None:
     """Replace what stands between the markers of a README."""
     before, found, rest = readme.read_text().partition(BEGIN)
     _, also_found, after = rest.partition(END)
     if not found or not also_found:
         raise ValueError(f"{readme.name} has no lines {BEGIN} and {END}")
-    readme.write_text(f"{before}{BEGIN}\n\n{markdown(document, source)}\n\n{END}{after}")
+    readme.write_text(f"{before}{BEGIN}\n\n{figures}\n\n{END}{after}")
 
 
 def facts(document: Document) -> list[str]:
@@ -71,10 +64,18 @@ def facts(document: Document) -> list[str]:
     run = f"{document['started']}, {document['seconds']:.0f} s, commit {versions['commit']}"
     cores = f"{machine['cores']} cores of {machine['cpu']} ({machine['architecture']})"
     packages = [f"{name} {versions[name]}" for name in PACKAGES if versions[name]]
+    environments = [
+        f"{name}: Python {found['python']}, "
+        + ", ".join(f"{package} {found[package]}" for package in PEER_PACKAGES if package in found)
+        for name, found in versions.get("environments", {}).items()
+    ]
+    absent = document.get("absent")
     return [
         f"`{document['command']}`: {run}",
         f"{cores}, {machine['kernel']}, load average {before} before, {after} after",
         ", ".join([f"Python {versions['python']}", versions["server"], *packages]),
+        *environments,
+        *([f"left out, their environment was not made: {', '.join(absent)}"] if absent else []),
     ]
 
 
@@ -98,50 +99,37 @@ def remarks(document: Document) -> list[str]:
 
 
 def lines(summary: RowSummary) -> list[tuple[str, ...]]:
-    """Return the lines of a row: one per requirement, and one for the limit."""
+    """Return the lines of a row: one per requirement, or one without any."""
+    row = summary.row
+    if not any(summary.figures[way] for way in row.libraries):
+        return [(row.name, "failed", "failed", "", "", "")]
+    if not summary.verdicts:
+        own = cell(summary, "gapless", row.metrics)
+        return [(row.name, _peer_cell(summary, row.against, row.metrics), own, "", "", "")]
     found: list[tuple[str, ...]] = []
     for number, verdict in enumerate(summary.verdicts):
-        metrics = [verdict.must.metric, *(() if number else summary.row.beside)]
+        metrics = (verdict.must.metric, *(() if number else row.beside))
+        against = LIMIT if verdict.must.of_limit else row.against
         found.append(
             (
-                "" if number else summary.row.name,
-                _peer_cell(summary, metrics),
-                _cell(summary, "gapless", metrics),
-                _range(verdict.ratio, verdict.must.show_ratio, verdict.must.show_ratio_number)
-                if verdict.ratio
-                else "",
+                "" if number else row.name,
+                _peer_cell(summary, against, metrics),
+                cell(summary, "gapless", metrics),
+                _ratio(verdict),
                 verdict.must.show(),
                 ("yes" if verdict.met else "no") + (" (noisy)" if summary.noisy else ""),
             )
         )
-    if not found:
-        found.append((summary.row.name, "failed", "failed", "", "", ""))
-    limit = summary.figures[LIMIT].get("rate")
-    if limit is not None:
-        shares = [
-            f"{summary.figures[library]['rate'].median / limit.median:.0%} of it"
-            if "rate" in summary.figures[library]
-            else ""
-            for library in summary.row.libraries
-        ]
-        cell = f"limit, a blocking socket: {_cell(summary, LIMIT, ['rate'])}"
-        found.append((cell, *shares, "", "", ""))
+    if row.limited and not any(must.of_limit for must in row.musts):
+        found.append(_limit_line(summary))
     return found
 
 
-def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in table
-    ]
-
-
-def _cell(summary: RowSummary, library: str, metrics: Sequence[str]) -> str:
+def cell(summary: RowSummary, library: str, metrics: Sequence[str]) -> str:
     """Return the first metric with its range, and the others without."""
     figures = summary.figures.get(library, {})
     shown: list[str] = []
-    for name in metrics:
+    for name in dict.fromkeys(metrics):
         metric = METRICS[name]
         if name not in figures:
             continue
@@ -152,18 +140,48 @@ def _cell(summary: RowSummary, library: str, metrics: Sequence[str]) -> str:
     return ", ".join(shown) or "-"
 
 
-def _peer_cell(summary: RowSummary, metrics: Sequence[str]) -> str:
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    ]
+
+
+def _peer_cell(summary: RowSummary, against: str | None, metrics: Sequence[str]) -> str:
     """Return the figures of what gapless is compared with, and its name unless it is that of the column."""
-    against = summary.row.against
     if against is None:
         return "-"
-    name = LIBRARIES[against]
-    return ("" if name == PEER else f"{name}: ") + _cell(summary, against, metrics)
+    name = title(against)
+    return ("" if name == PEER else f"{name}: ") + cell(summary, against, metrics)
+
+
+def _limit_line(summary: RowSummary) -> tuple[str, ...]:
+    """Return a line for a limit that nothing is required of: how much of it each one reaches."""
+    figures, metric = summary.figures, summary.row.metrics[0]
+    shares = [
+        f"{figures[way][metric].median / figures[LIMIT][metric].median:.0%} of it"
+        if metric in figures[way] and metric in figures[LIMIT]
+        else ""
+        for way in (summary.row.against or "", "gapless")
+        if way
+    ]
+    return (f"limit: {cell(summary, LIMIT, [metric])}", *shares, "", "", "")
+
+
+def _ratio(verdict: Verdict) -> str:
+    must = verdict.must
+    return _range(verdict.ratio, must.show_ratio, must.show_ratio_number) if verdict.ratio else ""
 
 
 def _range(figure: Figure, show: Show, show_number: Show) -> str:
     return f"{show(figure.median)} ({show_number(figure.low)}-{show_number(figure.high)})"
 
 
-def _line(cells: Sequence[str]) -> str:
+def table_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def table(headings: Sequence[str]) -> list[str]:
+    """Return the first two lines of a table in Markdown."""
+    return [table_line(headings), table_line(["---"] * len(headings))]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,44 +14,46 @@ from tests.support.servers import Server
 from benchmarks import host
 from benchmarks.broker import Broker
 from benchmarks.clock import usable_cores
-from benchmarks.measure import measure, measure_limit
-from benchmarks.rows import METRICS, Row, Size
-
-Document = dict[str, Any]
+from benchmarks.libraries import LIBRARIES, LIMIT
+from benchmarks.measure import measure
+from benchmarks.progress import Progress, Step
+from benchmarks.rows import Row
+from benchmarks.sizes import Size
+from benchmarks.summary import Document
 
 # Version of the document.
-FORMAT = 1
-
-LIMIT = "limit"
+FORMAT = 2
 
 IDLE_SERVER_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One measurement to take. The library "limit" is the blocking socket."""
+def plan(rows: Sequence[Row], loops: Sequence[str], size: Size, absent: Sequence[str] = ()) -> Iterator[Step]:
+    """Yield what to measure, in order: within a row and loop A B A B, so that a drift hits all.
 
-    row: Row
-    loop: str
-    repetition: int
-    repetitions: int
-    library: str
-
-
-def plan(rows: Sequence[Row], loops: Sequence[str], size: Size) -> Iterator[Step]:
-    """Yield what to measure, in order: within a row and loop A B A B, so that a drift hits both."""
+    Args:
+        rows: The rows.
+        loops: The event loops.
+        size: How often.
+        absent: Libraries to leave out.
+    """
     for row in rows:
+        ways = [way for way in row.ways if way not in absent and can(way, row)]
         for loop in loops:
             count = size.repetitions_of(row, loop)
             for repetition in range(1, count + 1):
-                for library in row.libraries:
-                    yield Step(row, loop, repetition, count, library)
-                if row.limited:  # it has no event loop, but the same moment counts
-                    yield Step(row, loop, repetition, count, LIMIT)
+                for way in ways:
+                    yield Step(row, loop, repetition, count, way)
 
 
-def run(binary: Path, rows: Sequence[Row], loops: Sequence[str], size: Size) -> Document:
-    """Measure on a server of our own, with a line of progress on stderr for each step.
+def can(way: str, row: Row) -> bool:
+    """Return whether it is asked for so many channels."""
+    return way == LIMIT or row.options.get("channels", 0) <= LIBRARIES[way].most_channels
+
+
+def run(
+    binary: Path, rows: Sequence[Row], loops: Sequence[str], size: Size, absent: Sequence[str] = ()
+) -> Document:
+    """Measure on a server of our own, with progress on stderr.
 
     Rows that need to pin processes are left out where the system can't.
     """
@@ -69,12 +69,11 @@ def run(binary: Path, rows: Sequence[Row], loops: Sequence[str], size: Size) -> 
         broker = Broker(server)
         versions = host.versions(broker.version())
         idle = broker.idle_percent(IDLE_SERVER_SECONDS)
-        steps = list(plan(rows, loops, size))
-        for number, step in enumerate(steps, 1):
-            if step.library == LIMIT:
-                figures = measure_limit(broker, step.row, size)
-            else:
-                figures = measure(broker, step.row, step.library, step.loop, size)
+        steps = list(plan(rows, loops, size, absent))
+        progress = stack.enter_context(Progress(len(steps)))
+        for step in steps:
+            progress.begin(step)
+            figures = measure(broker, step.row, step.library, step.loop, size)
             measurements.append(
                 {
                     "row": step.row.name,
@@ -84,7 +83,7 @@ def run(binary: Path, rows: Sequence[Row], loops: Sequence[str], size: Size) -> 
                     **figures,
                 }
             )
-            _progress(number, len(steps), time.monotonic() - clock, step, figures)
+            progress.end(step, figures)
     return {
         "format": FORMAT,
         "started": started.isoformat(timespec="seconds"),
@@ -93,18 +92,6 @@ def run(binary: Path, rows: Sequence[Row], loops: Sequence[str], size: Size) -> 
         "versions": versions,
         "load_average": [load_before, host.load_average()],
         "server_alone_percent": idle,
+        "absent": list(absent),
         "measurements": measurements,
     }
-
-
-def _progress(number: int, count: int, seconds: float, step: Step, figures: dict[str, Any]) -> None:
-    wanted = [must.metric for must in step.row.musts] + list(step.row.beside)
-    shown = [METRICS[name].show(figures[name]) for name in wanted if figures.get(name) is not None]
-    if "failed" in figures:
-        shown = ["FAILED: " + figures["failed"]]
-    print(
-        f"[{number:3}/{count}, {seconds:4.0f} s] {step.row.name} {step.loop} {step.library} "
-        f"{step.repetition}/{step.repetitions}: {', '.join(shown)}",
-        file=sys.stderr,
-        flush=True,
-    )

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks.rows import METRICS, ROWS, Must, Row
-from benchmarks.run import LIMIT, Document
+from benchmarks.libraries import LIMIT
+from benchmarks.rows import METRICS, Must, Row
+from benchmarks.table import ROWS
+
+# What a run writes: see `benchmarks.run`.
+Document = dict[str, Any]
 
 # A figure is too noisy if its repetitions lie further apart than this share of their median.
 NOISY_SPREAD = 0.25
@@ -58,10 +62,29 @@ class RowSummary:
             for library, figures in self.figures.items()
             if any(
                 _is_noisy(must, library, figures[must.metric])
-                for must in self.row.musts
+                for must in self.row.musts or (Must(self.row.metrics[0], "times", 1),)
                 if must.metric in figures
             )
         ]
+
+    @property
+    def ranking(self) -> list[str]:
+        """The libraries that were measured, the best first. The limit is none."""
+        metric = self.row.metrics[0]
+        sign = -1 if METRICS[metric].more_is_better else 1
+        measured = [way for way in self.row.libraries if metric in self.figures[way]]
+        return sorted(measured, key=lambda way: sign * self.figures[way][metric].median)
+
+    def lead(self, library: str) -> float | None:
+        """How many times better gapless is than a library; None if they don't differ, or can't be compared."""
+        name = self.row.metrics[0]
+        metric = METRICS[name]
+        if any(name not in self.figures[way] for way in (library, "gapless")):
+            return None
+        ours, theirs = (self.figures[way][name].median for way in ("gapless", library))
+        if abs(ours - theirs) <= metric.resolution or not ours or not theirs:
+            return None
+        return ours / theirs if metric.more_is_better else theirs / ours
 
 
 def _is_noisy(must: Must, library: str, figure: Figure) -> bool:
@@ -99,7 +122,8 @@ def _verdict(
     if must.kind == "below":
         own = figures["gapless"].get(must.metric)
         return None if own is None else Verdict(must, None, own.median < must.bound)
-    theirs = dict(_values(measurements, row.against or "", must.metric))
+    against = LIMIT if must.of_limit else row.against or ""
+    theirs = dict(_values(measurements, against, must.metric))
     ours = dict(_values(measurements, "gapless", must.metric))
     pairs = [(ours[n], theirs[n]) for n in sorted(ours.keys() & theirs.keys())]
     if not pairs:

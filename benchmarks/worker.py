@@ -25,6 +25,7 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 def main() -> None:
     job = Job(**json.loads(sys.argv[1]))
+    clock.allow_connections()
     if job.cores:
         clock.pin(os.getpid(), set(job.cores))
     scenario: Any = importlib.import_module(f"benchmarks.scenarios.{job.scenario}").run

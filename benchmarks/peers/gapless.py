@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
@@ -14,6 +14,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from benchmarks.peers import CHANNEL, HISTORY, PREFIX, Command
+from benchmarks.peers.started import started
 from gapless import Channels, MemoryChannelsBackend
 from gapless.backends.redis import (
     RedisChannelsBackend,
@@ -27,6 +28,20 @@ def backend(kind: str, client: Any) -> RedisChannelsBackend:
     if kind == "pubsub":
         return RedisChannelsPubSubBackend(redis=client, key_prefix=PREFIX)
     return RedisChannelsStreamBackend(HISTORY, redis=client, key_prefix=PREFIX)
+
+
+def open_backend(kind: str, port: int, keep: int) -> AbstractAsyncContextManager[Any]:  # noqa: ARG001
+    # What is trimmed was pushed before.
+    return started(lambda client: backend(kind, client), port)
+
+
+@asynccontextmanager
+async def open_channels(port: int, history: int) -> AsyncIterator[Channels]:
+    """Give a hub on a Streams backend, started."""
+    async with Redis(host="127.0.0.1", port=port) as client:
+        made = RedisChannelsStreamBackend(history, redis=client, key_prefix=PREFIX)
+        async with Channels(made) as channels:
+            yield channels
 
 
 class Hub:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from litestar import Litestar
@@ -15,19 +15,22 @@ from litestar.channels.backends.redis import (
 )
 from redis.asyncio import Redis
 
-from benchmarks.peers import CHANNEL, HISTORY, PREFIX, Command
-
-# Litestar reads its streams from time to time: what MAXLEN trims in between would be lost.
-UNTRIMMED = 10_000_000
+from benchmarks.peers import CHANNEL, HISTORY, PREFIX, UNTRIMMED, Command
+from benchmarks.peers.started import started
 
 # Its default.
 STREAM_TTL_MS = 60_000
 
 
-def backend(kind: str, client: Any) -> Any:
+def backend(kind: str, client: Any, keep: int = HISTORY) -> Any:
     if kind == "pubsub":
         return RedisChannelsPubSubBackend(redis=client, key_prefix=PREFIX)
-    return RedisChannelsStreamBackend(HISTORY, redis=client, key_prefix=PREFIX)
+    # It reads its streams from time to time: what MAXLEN trims in between would be lost.
+    return RedisChannelsStreamBackend(keep, redis=client, key_prefix=PREFIX)
+
+
+def open_backend(kind: str, port: int, keep: int) -> AbstractAsyncContextManager[Any]:
+    return started(lambda client: backend(kind, client, keep), port)
 
 
 class Hub:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from benchmarks.peers.gapless import Publisher
-from benchmarks.peers.gapless import backend as with_chain
+from benchmarks.peers.gapless import open_backend as with_chain
 from gapless._redis.frames import FramedPushLink
 from gapless._redis.repairs import Repairs
 from gapless._redis.wire import Replies
-from gapless.backends.redis import RedisChannelsBackend
 
-__all__ = ["Publisher", "backend"]
+__all__ = ["Publisher", "open_backend"]
 
 
-def backend(kind: str, client: Any) -> RedisChannelsBackend:
+def open_backend(kind: str, port: int, keep: int) -> AbstractAsyncContextManager[Any]:
     FramedPushLink.received = received  # type: ignore[method-assign]
     # A sweep would find every channel behind.
     Repairs.start_sweeping = lambda _: None  # type: ignore[method-assign]
-    return with_chain(kind, client)
+    return with_chain(kind, port, keep)
 
 
 def received(self: FramedPushLink, replies: Replies) -> None:

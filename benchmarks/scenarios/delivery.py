@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.clock import cpu_seconds
 from benchmarks.peers import PAYLOAD_BYTES, open_backend
 from benchmarks.protocol import Job, Parent
+from benchmarks.scenarios.quantiles import quantile
 from benchmarks.scenarios.subscribe import channel_names
 
 STAMP_BYTES = 8
@@ -57,9 +58,3 @@ async def consume(backend: Any, expected: int, delays_ns: list[int]) -> None:
         delays_ns.append(time.monotonic_ns() - int.from_bytes(data[:STAMP_BYTES], "big"))
         if len(delays_ns) == expected:
             break
-
-
-def quantile(ordered: list[float], share: float) -> float:
-    """Return the smallest value that at least `share` of all do not exceed (nearest rank)."""
-    rank = -int(-share * len(ordered) // 1)  # rounded up
-    return ordered[max(rank, 1) - 1]

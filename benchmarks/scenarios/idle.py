@@ -11,12 +11,15 @@ from benchmarks.peers import open_backend
 from benchmarks.protocol import Job, Parent
 from benchmarks.scenarios.subscribe import channel_names
 
+SETTLE_PER_CHANNEL_SECONDS = 20e-6
+
 
 async def run(job: Job, parent: Parent, *, channels: int, seconds: float, settle_seconds: float) -> None:
     async with open_backend(job) as backend:
         await backend.subscribe(channel_names(channels))
         consumer = asyncio.create_task(consume(backend))
-        await asyncio.sleep(settle_seconds)
+        # Some take their time with the replies.
+        await asyncio.sleep(settle_seconds + channels * SETTLE_PER_CHANNEL_SECONDS)
         parent.say("ready")
         parent.wait()
         cpu, started = cpu_seconds(), time.perf_counter()

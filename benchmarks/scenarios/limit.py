@@ -1,38 +1,87 @@
-"""The limit of publishing one at a time: a blocking socket, no client library, the same PUBLISH."""
+"""The limit of publishing: a C client, or a blocking socket without client library, with gapless's own commands.
+
+As many commands are in one write as others publish at once. The C client is redis-benchmark, if there is one.
+"""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 
-from benchmarks.clock import cpu_seconds
-from benchmarks.peers import PAYLOAD_BYTES, PREFIX
-from benchmarks.protocol import Job, Parent
+from benchmarks.clock import cpu_seconds, cpu_seconds_of_children
+from benchmarks.peers import CHANNEL, Command
+from benchmarks.peers.gapless import Publisher
+from benchmarks.protocol import BenchmarkError, Job, Parent
 from benchmarks.raw import RawConnection, pack
 
+PROGRAMS = ("valkey-benchmark", "redis-benchmark")
+DEADLINE_SECONDS = 30.0
 
-def run(job: Job, parent: Parent, *, seconds: float, warm_seconds: float) -> None:
-    packed = pack(("PUBLISH", f"{PREFIX}_room", b"x" * PAYLOAD_BYTES))
+# So many to find out how many take as long as wanted.
+TRIAL_ROUNDS = 200
+
+
+def run(
+    job: Job,
+    parent: Parent,
+    *,
+    concurrency: int,
+    payload_bytes: int,
+    seconds: float,
+    warm_seconds: float,
+) -> None:
+    publisher = Publisher(job.kind)
+    command = publisher.publish(CHANNEL, b"x" * payload_bytes)
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     with RawConnection(job.port) as connection:
-        ping_pong(connection, packed, warm_seconds)
+        connection.send(publisher.prepare())
+        if program is not None:
+            rate, _ = c_client(program, job.port, command, concurrency, TRIAL_ROUNDS * concurrency)
+        else:
+            packed = pack(command) * concurrency
+            pipeline(connection, packed, concurrency, warm_seconds)
         parent.say("ready")
         parent.wait()
-        cpu, started = cpu_seconds(), time.perf_counter()
-        events = ping_pong(connection, packed, seconds)
-        elapsed, cpu = time.perf_counter() - started, cpu_seconds() - cpu
+        if program is not None:
+            rounds = max(1, round(rate * seconds / concurrency))
+            events = rounds * concurrency
+            used = cpu_seconds_of_children()
+            rate, elapsed = c_client(program, job.port, command, concurrency, events)
+            used = cpu_seconds_of_children() - used
+        else:
+            used, started = cpu_seconds(), time.perf_counter()
+            events = pipeline(connection, packed, concurrency, seconds)
+            elapsed, used = time.perf_counter() - started, cpu_seconds() - used
+            rate = events / elapsed
+    name = program.rpartition("/")[2] if program is not None else "a blocking socket"
     parent.say(
-        "result",
-        events=events,
-        seconds=elapsed,
-        rate=events / elapsed,
-        cpu_us=cpu / events * 1e6,
+        "result", events=events, seconds=elapsed, rate=rate, cpu_us=used / events * 1e6, limit=name
+    )  # fmt: skip
+
+
+def c_client(program: str, port: int, command: Command, depth: int, events: int) -> tuple[float, float]:
+    """Return events per second, and the seconds that they took."""
+    words = [part.decode() if isinstance(part, bytes) else str(part) for part in command]
+    options = ["-p", str(port), "-c", "1", "-P", str(depth), "-n", str(events), "--csv"]
+    done = subprocess.run(
+        [program, *options, *words], capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
     )
+    # A line of names, and a line of figures: "PUBLISH ...","142857.14","0.352",...
+    figures = done.stdout.strip().rpartition("\n")[2].rpartition(words[-1])[2].split(",")
+    try:
+        rate = float(figures[1].strip('"'))
+    except (IndexError, ValueError):
+        raise BenchmarkError(f"{program}: {done.stdout[-200:]} {done.stderr[-200:]}") from None
+    return rate, events / rate
 
 
-def ping_pong(connection: RawConnection, packed: bytes, seconds: float) -> int:
+def pipeline(connection: RawConnection, packed: bytes, depth: int, seconds: float) -> int:
     end = time.perf_counter() + seconds
     events = 0
+    rounds = max(1, 100 // depth)
     while time.perf_counter() < end:
-        for _ in range(100):
-            connection.send_packed(packed, 1)
-        events += 100
+        for _ in range(rounds):
+            connection.send_packed(packed, depth)
+        events += rounds * depth
     return events

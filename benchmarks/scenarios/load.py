@@ -7,11 +7,12 @@ events per second leave in bursts, and each burst waits for its replies.
 from __future__ import annotations
 
 import time
+from asyncio import run as run_loop
 
-from benchmarks.peers import PAYLOAD_BYTES, publisher
+from benchmarks.peers import CHANNEL, PAYLOAD_BYTES, Command, adapter, has_publisher, publisher
 from benchmarks.protocol import Job, Parent
 from benchmarks.raw import RawConnection, pack
-from benchmarks.scenarios.receive import CHANNEL
+from benchmarks.recorded import record
 
 PAYLOAD = b"x" * PAYLOAD_BYTES
 
@@ -24,30 +25,45 @@ def run(
     warm_events: int,
     burst: int | None,
     rate: int | None,
+    paced: bool,  # noqa: ARG001 (the measured side is told the same)
 ) -> None:
-    commands = publisher(job)
-    packed = pack(commands.publish(CHANNEL, PAYLOAD))
+    own = publisher(job) if has_publisher(job) else None
     with RawConnection(job.port) as connection:
-        connection.send(commands.prepare())
+        if own is not None:
+            connection.send(own.prepare())
         parent.say("ready")
-        for count in (warm_events, events):
-            whole = packed * count  # made while nobody measures
-            parent.wait()
-            started = time.perf_counter()
-            if burst and rate:
-                send_paced(connection, packed, count, burst=burst, rate=rate)
-            else:
-                connection.send_packed(whole, count)
-            elapsed = time.perf_counter() - started
+        parent.wait()
+        if own is None:
+            # Only now: the receiver is there. It is the first of its warm events.
+            command = run_loop(record(job, PAYLOAD))
+            warm_events -= 1
+        else:
+            command = own.publish(CHANNEL, PAYLOAD)
+        commands = packed(job, command, warm_events + events)  # made while nobody measures
+        whole = b"".join(commands[warm_events:])
+        connection.send_packed(b"".join(commands[:warm_events]), warm_events)
+        parent.wait()
+        started = time.perf_counter()
+        if burst and rate:
+            send_paced(connection, commands[warm_events:], burst=burst, rate=rate)
+        else:
+            connection.send_packed(whole, events)
+        elapsed = time.perf_counter() - started
     parent.say("result", send_rate=events / elapsed)
 
 
-def send_paced(connection: RawConnection, packed: bytes, count: int, *, burst: int, rate: int) -> None:
-    """Send a packed command `count` times."""
+def packed(job: Job, command: Command, count: int) -> list[bytes]:
+    """Return `count` packed commands, each for an event of its own where the library tells them apart."""
+    again = getattr(adapter(job.library), "again", None)
+    if again is None:
+        return [pack(command)] * count
+    return [pack(again(command, number)) for number in range(count)]
+
+
+def send_paced(connection: RawConnection, commands: list[bytes], *, burst: int, rate: int) -> None:
     due = time.perf_counter()
-    while count:
-        size = min(burst, count)
+    for start in range(0, len(commands), burst):
+        some = commands[start : start + burst]
         time.sleep(max(0.0, due - time.perf_counter()))
-        connection.send_packed(packed * size, size)
-        due += size / rate
-        count -= size
+        connection.send_packed(b"".join(some), len(some))
+        due += len(some) / rate

@@ -7,23 +7,30 @@ import time
 from typing import Any
 
 from benchmarks.clock import cpu_seconds
-from benchmarks.peers import PAYLOAD_BYTES, open_backend
+from benchmarks.peers import open_backend
 from benchmarks.protocol import Job, Parent
 
 CHANNEL = ["room"]
-PAYLOAD = b"x" * PAYLOAD_BYTES
-
 # The first publishes connect; their pace says nothing about the rest.
 CONNECTING_EVENTS = 5
 
 
-async def run(job: Job, parent: Parent, *, concurrency: int, seconds: float, warm_seconds: float) -> None:
+async def run(
+    job: Job,
+    parent: Parent,
+    *,
+    concurrency: int,
+    payload_bytes: int,
+    seconds: float,
+    warm_seconds: float,
+) -> None:
+    payload = b"x" * payload_bytes
     async with open_backend(job) as backend:
-        await publish(backend, CONNECTING_EVENTS, concurrency)
+        await publish(backend, payload, CONNECTING_EVENTS, concurrency)
         each = 1
         while True:
             started = time.perf_counter()
-            await publish(backend, each, concurrency)
+            await publish(backend, payload, each, concurrency)
             elapsed = time.perf_counter() - started
             if elapsed >= warm_seconds:
                 break
@@ -32,7 +39,7 @@ async def run(job: Job, parent: Parent, *, concurrency: int, seconds: float, war
         parent.say("ready")
         parent.wait()
         cpu, started = cpu_seconds(), time.perf_counter()
-        await publish(backend, each, concurrency)
+        await publish(backend, payload, each, concurrency)
         elapsed, cpu = time.perf_counter() - started, cpu_seconds() - cpu
         events = each * concurrency
         parent.say(
@@ -44,13 +51,13 @@ async def run(job: Job, parent: Parent, *, concurrency: int, seconds: float, war
         )
 
 
-async def publish(backend: Any, each: int, concurrency: int) -> None:
+async def publish(backend: Any, payload: bytes, each: int, concurrency: int) -> None:
     if concurrency == 1:
-        await publish_in_turn(backend, each)
+        await publish_in_turn(backend, payload, each)
     else:
-        await asyncio.gather(*(publish_in_turn(backend, each) for _ in range(concurrency)))
+        await asyncio.gather(*(publish_in_turn(backend, payload, each) for _ in range(concurrency)))
 
 
-async def publish_in_turn(backend: Any, count: int) -> None:
+async def publish_in_turn(backend: Any, payload: bytes, count: int) -> None:
     for _ in range(count):
-        await backend.publish(PAYLOAD, CHANNEL)
+        await backend.publish(payload, CHANNEL)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
 from typing import Any
 
 from benchmarks.clock import cpu_seconds
-from benchmarks.peers import open_backend
+from benchmarks.peers import CHANNEL, open_backend
 from benchmarks.protocol import Job, Parent
-
-CHANNEL = "room"
 
 # Far longer than the slowest peer needs: events were lost.
 DEADLINE_SECONDS = 15.0
 
 
-async def run(job: Job, parent: Parent, *, events: int, warm_events: int) -> None:
+async def run(
+    job: Job,
+    parent: Parent,
+    *,
+    events: int,
+    warm_events: int,
+    paced: bool,  # noqa: ARG001 (the load side is told the same)
+) -> None:
     async with open_backend(job) as backend:
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
@@ -45,10 +50,11 @@ async def receive(backend: Any, parent: Parent, events: int, warm_events: int) -
         rate=(events - 1) / elapsed,
         cpu_us=cpu / (events - 1) * 1e6,
     )
-    await stream.aclose()
+    if hasattr(stream, "aclose"):
+        await stream.aclose()
 
 
-async def take(stream: AsyncGenerator[tuple[str, Any], None], count: int) -> None:
+async def take(stream: AsyncIterator[Any], count: int) -> None:
     async for _ in stream:
         count -= 1
         if not count:

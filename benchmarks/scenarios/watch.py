@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from benchmarks.protocol import Job, Parent
-from benchmarks.scenarios.delivery import quantile
+from benchmarks.scenarios.quantiles import quantile
 
 HANDSHAKES = {
     "sse": "GET /room HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n",

@@ -1,0 +1,113 @@
+"""Every library beside every other: a table per question, and one line per question as a headline."""
+
+from __future__ import annotations
+
+from benchmarks import report
+from benchmarks.libraries import LIBRARIES, LIMIT, title
+from benchmarks.report import LOOPS, cell, facts, remarks, table, table_line
+from benchmarks.rows import METRICS
+from benchmarks.summary import Document, RowSummary, summaries
+from benchmarks.table import HEADLINE
+
+HEADINGS = ("question", "limit", "gapless", "Litestar", "best of the others", "first")
+
+
+def page(document: Document, source: str, plots: list[str]) -> str:
+    """Return a page about a run: the headline, the plots, and a table per question."""
+    parts = [
+        f"# {document['started'][:10]}",
+        "",
+        f"From `{source}`.",
+        "",
+        *(f"- {fact}" for fact in facts(document)),
+    ]
+    parts += ["", *headline(document)]
+    parts += [line for plot in plots for line in ("", f"![{plot}]({plot})")]
+    for loop in LOOPS:
+        for summary in summaries(document, loop):
+            if summary.row.others:
+                parts += ["", *question(summary)]
+    return "\n".join([*parts, "", *(f"- {remark}" for remark in remarks(document)), ""])
+
+
+def with_headline(document: Document, source: str) -> str:
+    """Return the figures for the README of the benchmarks."""
+    before, found, after = report.markdown(document, source).partition("\n### ")
+    return "\n".join([before, "", *headline(document), "", f"{found.lstrip()}{after}"])
+
+
+def quote(document: Document, source: str) -> list[str]:
+    """Return the headline with where it is from: date, machine, command."""
+    return [
+        f"From [{source}]({source}).",
+        "",
+        *(f"- {fact}" for fact in facts(document)),
+        "",
+        *headline(document),
+    ]
+
+
+def headline(document: Document) -> list[str]:
+    """Return one line per question of `make bench`, in the event loop that was measured first."""
+    for loop in LOOPS:
+        found = [s for s in summaries(document, loop) if s.row.name in HEADLINE]
+        if found:
+            return [f"{loop}:", "", *table(HEADINGS), *map(_headline, found)]
+    return []
+
+
+def _headline(summary: RowSummary) -> str:
+    first = summary.row.metrics[0]
+    others = [way for way in summary.ranking if way not in {"gapless", "litestar"}]
+    cells = [cell(summary, way, [first]) for way in (LIMIT, "gapless", "litestar")]
+    cells.append(f"{title(others[0])}: {cell(summary, others[0], [first])}" if others else "-")
+    return table_line([summary.row.title, *cells, _winner(summary)])
+
+
+def _winner(summary: RowSummary) -> str:
+    """Return who is first, and by how much before or behind gapless."""
+    rivals = [way for way in summary.ranking if way != "gapless"]
+    if not rivals or "gapless" not in summary.ranking:
+        return "-"
+    lead = summary.lead(rivals[0])
+    noisy = " (noisy)" if {"gapless", rivals[0]} & set(summary.noisy) else ""
+    if lead is None:
+        return "equal"
+    if lead >= 1:
+        return f"gapless, {lead:.1f}x{noisy}"
+    return f"**{title(rivals[0])}, {1 / lead:.1f}x**{noisy}"
+
+
+def question(summary: RowSummary) -> list[str]:
+    """Return the table of one row, the best first. Names in bold are before gapless."""
+    row = summary.row
+    headings = ["library", "how", *(_heading(name) for name in row.metrics), "gapless is"]
+    lines = [f"## {row.title} ({summary.loop})", "", f"`{row.name}`", "", *table(headings)]
+    for way in [LIMIT, *summary.ranking]:
+        if not summary.figures.get(way):
+            continue
+        name = title(way)
+        lead = None if way in {LIMIT, "gapless"} else summary.lead(way)
+        if lead is not None and lead < 1:
+            name = f"**{name}**"
+        how = LIBRARIES[way].kinds.get(row.kind, "") if way in LIBRARIES else ""
+        cells = [cell(summary, way, [metric]) for metric in row.metrics]
+        noisy = " (noisy)" if way in summary.noisy else ""
+        lines.append(table_line([name + noisy, how, *cells, _lead(summary, way)]))
+    return lines
+
+
+def _lead(summary: RowSummary, way: str) -> str:
+    if way == "gapless":
+        return ""
+    lead = summary.lead(way)
+    if lead is None:
+        return "equal" if way != LIMIT else ""
+    if way == LIMIT:
+        return f"at {lead:.0%} of it"
+    return f"{lead:.1f}x better" if lead >= 1 else f"{1 / lead:.1f}x worse"
+
+
+def _heading(name: str) -> str:
+    metric = METRICS[name]
+    return {"rate": "events/s", "cpu_us": "CPU per event"}.get(name, metric.label or name)

@@ -1,0 +1,51 @@
+"""Each library publishes and receives, as its adapter says, and its publish can be recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from benchmarks.broker import Broker
+from benchmarks.libraries import LIBRARIES, python
+from benchmarks.measure import measure
+from benchmarks.protocol import Job
+from benchmarks.recorded import parse, record
+from benchmarks.rows import Row
+from benchmarks.sizes import QUICK
+
+from tests.support.servers import Server
+
+WAYS = [(name, kind) for name, library in LIBRARIES.items() for kind in library.kinds]
+
+
+@pytest.mark.parametrize(("library", "kind"), WAYS)
+def test_an_event_gets_through(server: Server, library: str, kind: str) -> None:
+    if not Path(python(library)).exists():
+        pytest.skip(f"make bench makes {LIBRARIES[library].environment}")
+    row = Row("start", "", "start", kind)
+    figures = measure(Broker(server), row, library, "asyncio", QUICK)
+    assert figures.get("failed") is None
+    assert 0 < figures["import_ms"] < figures["start_ms"]
+
+
+def test_what_a_library_sends_is_recorded(server: Server) -> None:
+    payload = b"x" * 20
+    for kind, expected in (("pubsub", b"PUBLISH"), ("streams", b"XADD")):
+        command = asyncio.run(record(Job("load", "redis-py", kind, server.port), payload))
+        assert command[:2] == (expected, b"room")
+        assert payload in command
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        (b'+1700000000.123456 [0 127.0.0.1:5000] "PUBLISH" "room" "x"\r\n', (b"PUBLISH", b"room", b"x")),
+        (b'+1.5 [0 unix:/a b.sock] "GET" "a"\r\n', None),
+        (b'+1.5 [0 lua] "xadd" "a"\r\n', None),
+        (b"+OK\r\n", None),
+        (rb'+1.5 [0 127.0.0.1:1] "a\"b\\" "\x00\xff\r\n\t" ""' + b"\r\n", (b'a"b\\', b"\x00\xff\r\n\t", b"")),
+    ],
+)
+def test_lines_of_monitor(line: bytes, command: tuple[bytes, ...] | None) -> None:
+    assert parse(line) == command

@@ -1,0 +1,132 @@
+"""From measurements to what a reader is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks import compare, report
+from benchmarks.libraries import LIMIT, ROOT
+from benchmarks.progress import bar
+from benchmarks.summary import Document, summaries
+
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+
+
+def document(row: str, rates: dict[str, Sequence[float]], **more: Any) -> Document:
+    """Return what a run would have written."""
+    measurements = [
+        {"row": row, "loop": "asyncio", "library": library, "repetition": number, "rate": rate}
+        for library, values in rates.items()
+        for number, rate in enumerate(values, 1)
+    ]
+    return {
+        "started": "2026-11-25T00:00:00+00:00",
+        "seconds": 1.0,
+        "command": "python -m benchmarks",
+        "machine": {"cores": 2, "cpu": "a CPU", "architecture": "x", "kernel": "Linux"},
+        "versions": dict.fromkeys(["python", "server", *report.PACKAGES, "commit"], "1.0"),
+        "load_average": [0.0, 0.1],
+        "server_alone_percent": 0.1,
+        "measurements": measurements + more.get("failures", []),
+    }
+
+
+STEADY = {
+    "litestar": [10.0, 10.1],
+    "redis-py": [50.0, 51.0],
+    "gapless": [100.0, 101.0],
+    LIMIT: [150.0, 151.0],
+}
+
+
+def test_a_steady_run_has_a_verdict_for_each_requirement() -> None:
+    (summary,) = summaries(document("publish-100-pubsub", STEADY), "asyncio")
+    assert not summary.noisy
+    assert [verdict.met for verdict in summary.verdicts] == [False, True]  # 10 times of 12, and of the limit
+    shown = report.text(document("publish-100-pubsub", STEADY))
+    assert ">= 12x" in shown
+    assert ">= 50% of the limit" in shown
+    assert "67%" in shown
+
+
+def test_gapless_is_first() -> None:
+    (summary,) = summaries(document("publish-100-pubsub", STEADY), "asyncio")
+    assert summary.ranking == ["gapless", "redis-py", "litestar"]
+    (*_, line) = compare.headline(document("publish-100-pubsub", STEADY))
+    assert line.endswith("| gapless, 2.0x |")
+    assert "redis-py: 50/s (50-51)" in line
+
+
+def test_a_peer_that_wins_is_shown_to_win() -> None:
+    found = document("publish-100-pubsub", STEADY | {"redis-py": [200.0, 202.0]})
+    (*_, line) = compare.headline(found)
+    assert line.endswith("| **redis-py, 2.0x** |")
+    page = compare.page(found, "a.json", ["a.svg"])
+    assert "| **redis-py** |" in page
+    assert "2.0x worse |" in page
+    assert "![a.svg](a.svg)" in page
+
+
+def test_a_noisy_run_says_so() -> None:
+    found = document("publish-100-pubsub", STEADY | {"gapless": [50.0, 100.0]})
+    assert "TOO NOISY" in report.text(found)
+    assert "publish-100-pubsub asyncio (gapless)" in report.text(found)
+    assert "(noisy)" in compare.headline(found)[-1]
+
+
+def test_a_failure_is_no_figure() -> None:
+    failure = {"row": "publish-100-pubsub", "loop": "asyncio", "library": "coredis", "failed": "it ended"}
+    found = document("publish-100-pubsub", STEADY, failures=[failure | {"repetition": 1}])
+    assert "1 measurements FAILED" in report.text(found)
+    (summary,) = summaries(found, "asyncio")
+    assert "coredis" not in summary.ranking
+
+
+def test_a_difference_below_the_resolution_is_none() -> None:
+    found = document("idle-streams", {})
+    found["measurements"] = [
+        {
+            "row": "idle-streams",
+            "loop": "asyncio",
+            "library": library,
+            "repetition": 1,
+            "client_percent": percent,
+        }
+        for library, percent in {"gapless": 0.3, "redis-py": 0.01, "litestar": 80.0}.items()
+    ]
+    (summary,) = summaries(found, "asyncio")
+    assert summary.lead("redis-py") is None
+    assert summary.lead("litestar") == pytest.approx(80 / 0.3)
+    assert compare.headline(found)[-1].endswith("| equal |")
+
+
+def test_readmes_are_filled_between_their_marks(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    found = document("publish-100-pubsub", STEADY)
+    report.fill_readme(readme, compare.with_headline(found, "results/a.json"))
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "results/a.json" in text
+    assert "### asyncio" in text
+    readme.write_text("nothing")
+    with pytest.raises(ValueError, match="has no lines"):
+        report.fill_readme(readme, "x")
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_committed_results_can_be_shown(path: Path) -> None:
+    found = json.loads(path.read_text())
+    assert "gapless" in report.text(found)
+    assert compare.page(found, path.name, [])
+
+
+def test_the_bar_says_how_far_it_is() -> None:
+    assert bar(0, 4, 0.0, "a") == f"[{'.' * 30}] 0/4, ...: a"
+    assert bar(1, 2, 10.0, "b") == f"[{'#' * 15}{'.' * 15}] 1/2, 10 s left: b"

@@ -1,0 +1,85 @@
+"""The rows, and whether the processes can do what they say."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+
+import pytest
+from benchmarks.libraries import LIBRARIES, LIMIT, ROOT, others
+from benchmarks.measure import LIMITS, LOADS
+from benchmarks.rows import METRICS, Row
+from benchmarks.run import can, plan
+from benchmarks.sizes import FULL, QUICK, SHORT
+from benchmarks.table import CURVES, HEADLINE, ROWS
+
+NAMES = [row.name for row in ROWS]
+
+
+def arguments(scenario: str) -> set[str]:
+    """Return the keyword arguments of a scenario's `run`."""
+    run = importlib.import_module(f"benchmarks.scenarios.{scenario}").run
+    return {
+        name
+        for name, parameter in inspect.signature(run).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+    }
+
+
+def test_names_are_unique_and_exist() -> None:
+    assert len(set(NAMES)) == len(NAMES)
+    assert set(HEADLINE) <= set(NAMES)
+    for curve in CURVES:
+        assert {name for _, name in curve.points} <= set(NAMES)
+
+
+def test_every_library_has_its_adapter() -> None:
+    for library in LIBRARIES.values():
+        assert (ROOT / "benchmarks" / "peers" / f"{library.module}.py").exists()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+def test_processes_are_given_what_they_take(row: Row) -> None:
+    for way in row.ways:
+        scenario = LIMITS[row.scenario] if way == LIMIT else row.scenario
+        given = set(FULL.options(row, way, "asyncio"))
+        wanted = arguments(scenario)
+        if row.scenario == "subscribe":
+            wanted -= {"traced"}  # the run measures both
+        if scenario == "fanout":
+            given -= {"traced"}
+        assert given == wanted
+        if row.scenario in LOADS and scenario != "limit_latency":
+            assert set(FULL.load_options(row, way, "asyncio")) == arguments(LOADS[row.scenario])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+def test_what_is_shown_is_known(row: Row) -> None:
+    assert row.metrics
+    assert set(row.metrics) <= set(METRICS)
+    for must in row.musts:
+        assert must.show()
+        assert row.limited or not must.of_limit
+
+
+def test_the_libraries_take_turns() -> None:
+    row = next(row for row in ROWS if row.name == "publish-100-pubsub")
+    steps = list(plan([row], ["asyncio"], QUICK))
+    assert [step.library for step in steps] == list(row.ways) * QUICK.repetitions
+    assert row.ways[-2:] == ("gapless", LIMIT)
+    assert set(others("pubsub")) < set(row.ways)
+
+
+def test_who_is_absent_or_can_not_is_left_out() -> None:
+    rows = {row.name: row for row in ROWS}
+    steps = list(plan([rows["idle-pubsub-100000"]], ["asyncio"], SHORT, absent=["coredis"]))
+    measured = {step.library for step in steps}
+    assert "gapless" in measured
+    assert not measured & {"coredis", "faststream"}
+    assert can("faststream", rows["idle-pubsub-100"])
+    assert can("faststream", rows["publish-one"])
+
+
+def test_make_bench_repeats_often_enough() -> None:
+    for size in (SHORT, FULL):
+        assert all(size.repetitions_of(row, "asyncio") >= 5 for row in ROWS)
