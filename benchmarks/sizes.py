@@ -127,8 +127,8 @@ SHORT = Size(
 
 # Does it work?
 QUICK = Size(
-    repetitions=3,
-    long_repetitions={"asyncio": 3, "uvloop": 3},
+    repetitions=1,
+    long_repetitions={"asyncio": 1, "uvloop": 1},
     long_seconds={"asyncio": 1.5, "uvloop": 1.5},
     publish_seconds=0.2,
     warm_seconds=0.1,
