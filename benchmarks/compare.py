@@ -9,6 +9,12 @@ from benchmarks.rows import METRICS
 from benchmarks.summary import Document, RowSummary, summaries
 from benchmarks.table import HEADLINE
 
+# What the limit is.
+LIMITS = {
+    "publish": "redis-benchmark, or a blocking socket",
+    "receive": "a blocking socket, which counts",
+    "latency": "two blocking sockets in one process",
+}
 HEADINGS = ("question", "limit", "gapless", "Litestar", "best of the others", "first")
 
 
@@ -90,11 +96,17 @@ def question(summary: RowSummary) -> list[str]:
         lead = None if way in {LIMIT, "gapless"} else summary.lead(way)
         if lead is not None and lead < 1:
             name = f"**{name}**"
-        how = LIBRARIES[way].kinds.get(row.kind, "") if way in LIBRARIES else ""
+        how = LIBRARIES[way].kinds.get(row.kind, "") if way in LIBRARIES else LIMITS[row.scenario]
         cells = [cell(summary, way, [metric]) for metric in row.metrics]
         noisy = " (noisy)" if way in summary.noisy else ""
         lines.append(table_line([name + noisy, how, *cells, _lead(summary, way)]))
-    return lines
+    return lines + [
+        table_line(
+            [library.title, "no figure" if way in row.libraries else "-", *["-"] * (len(row.metrics) + 1)]
+        )
+        for way, library in LIBRARIES.items()
+        if library.kinds and not summary.figures.get(way)
+    ]
 
 
 def _lead(summary: RowSummary, way: str) -> str:

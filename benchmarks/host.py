@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 from benchmarks.clock import usable_cores
 from benchmarks.libraries import PEERS, PEERS_LITESTAR, ROOT
+
+C_CLIENTS = ("valkey-benchmark", "redis-benchmark")
 
 PACKAGES = ("gapless", "litestar", "redis", "hiredis", "uvloop")
 
@@ -56,7 +59,21 @@ def versions(server: str) -> dict[str, Any]:
             found[package] = None
     environments = {name: packages(name) for name in (PEERS, PEERS_LITESTAR)}
     made = {name: listed for name, listed in environments.items() if listed is not None}
-    return found | {"commit": commit(), "environments": made}
+    return found | {"commit": commit(), "environments": made, "limit": c_client_version()}
+
+
+def c_client() -> str | None:
+    """Return the path of a benchmark in C that speaks Redis, if there is one."""
+    return next(filter(None, map(shutil.which, C_CLIENTS)), None)
+
+
+def c_client_version() -> str:
+    """Return what the limit of publishing is measured with."""
+    program = c_client()
+    if program is None:
+        return "a blocking socket"
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or Path(program).name
 
 
 def packages(environment: str) -> dict[str, str] | None:

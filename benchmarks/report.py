@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.host import PACKAGES, PEER_PACKAGES
@@ -75,6 +76,7 @@ def facts(document: Document) -> list[str]:
         f"{cores}, {machine['kernel']}, load average {before} before, {after} after",
         ", ".join([f"Python {versions['python']}", versions["server"], *packages]),
         *environments,
+        *([f"limit of publishing: {versions['limit']}"] if "limit" in versions else []),
         *([f"left out, their environment was not made: {', '.join(absent)}"] if absent else []),
     ]
 
@@ -170,8 +172,13 @@ def _limit_line(summary: RowSummary) -> tuple[str, ...]:
 
 
 def _ratio(verdict: Verdict) -> str:
-    must = verdict.must
-    return _range(verdict.ratio, must.show_ratio, must.show_ratio_number) if verdict.ratio else ""
+    must, ratio = verdict.must, verdict.ratio
+    if ratio is None:
+        return ""
+    if must.of_limit and must.kind == "part":
+        # It is shown the other way round.
+        ratio = replace(ratio, low=ratio.high, high=ratio.low)
+    return _range(ratio, must.show_ratio, must.show_ratio_number)
 
 
 def _range(figure: Figure, show: Show, show_number: Show) -> str:

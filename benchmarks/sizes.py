@@ -39,6 +39,11 @@ PACED_RATE = 50_000
 PACED_BURST = 100
 
 
+# Idle channels: the requirement is for so many, the others show how the cost grows.
+REQUIRED_CHANNELS = 10_000
+GROWTH_SECONDS = 2.0
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """The long rows wait for time to pass; the others count events."""
@@ -93,7 +98,10 @@ class Size:
         if row.scenario == "latency":
             alone = {"seconds": self.latency_seconds}
             return alone if library == LIMIT else {"settle_seconds": self.settle_seconds}
-        waiting = {"seconds": self.long_seconds[loop], "settle_seconds": self.settle_seconds}
+        seconds = self.long_seconds[loop]
+        if row.scenario == "idle" and row.options["channels"] != REQUIRED_CHANNELS:
+            seconds = min(seconds, GROWTH_SECONDS)
+        waiting = {"seconds": seconds, "settle_seconds": self.settle_seconds}
         if row.scenario == "delivery":
             return waiting | {"rate": EVENTS_PER_SECOND}
         return waiting if row.scenario == "idle" else {}

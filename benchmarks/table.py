@@ -9,8 +9,6 @@ from benchmarks.rows import Must, Row
 
 KINDS = {"pubsub": "Pub/Sub", "streams": "Streams"}
 PEERS = {kind: others(kind) for kind in KINDS}
-# Each starts an interpreter per repetition, and its redis-py is the same: once is enough.
-STARTED = tuple(dict.fromkeys(name for kind in KINDS for name in PEERS[kind]))
 PAYLOADS = {64: "64 B", 1024: "1 kB", 65536: "64 kB"}
 CHANNELS = {1: "one channel", 100: "100", 1000: "1,000", 10_000: "10,000", 100_000: "100,000"}
 

@@ -31,7 +31,8 @@ class Broker:
             self._events.put_nowait(data)
 
         for channel in channels:
-            stream = StreamSub(channel) if self._kind == "streams" else None
+            # Not its default, "$": until the first event, it would lose what comes between two reads.
+            stream = StreamSub(channel, last_id="0") if self._kind == "streams" else None
             subscriber = self._broker.subscriber(None if stream else channel, stream=stream)
             subscriber(handle)
             await subscriber.start()

@@ -5,17 +5,16 @@ As many commands are in one write as others publish at once. The C client is red
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 
 from benchmarks.clock import cpu_seconds, cpu_seconds_of_children
+from benchmarks.host import c_client as find_c_client
 from benchmarks.peers import CHANNEL, Command
 from benchmarks.peers.gapless import Publisher
 from benchmarks.protocol import BenchmarkError, Job, Parent
 from benchmarks.raw import RawConnection, pack
 
-PROGRAMS = ("valkey-benchmark", "redis-benchmark")
 DEADLINE_SECONDS = 30.0
 
 # So many to find out how many take as long as wanted.
@@ -33,7 +32,7 @@ def run(
 ) -> None:
     publisher = Publisher(job.kind)
     command = publisher.publish(CHANNEL, b"x" * payload_bytes)
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    program = find_c_client()
     with RawConnection(job.port) as connection:
         connection.send(publisher.prepare())
         if program is not None:
