@@ -89,12 +89,12 @@ LIBRARIES = {
         kinds={"pubsub": "RedisBroker, a channel", "streams": "RedisBroker, a stream"},
         most_channels=100,
     ),
-    "coredis": Library("coredis", "coredis", imports=("coredis",), kinds={"pubsub": "Redis.pubsub()"}),
+    "coredis": Library("coredis", "coredis", imports=("coredis",), kinds={"pubsub": "publish(), pubsub()"}),
     "redis-py": Library(
         "redis-py",
         "redis_py",
         imports=("redis.asyncio",),
-        kinds={"pubsub": "pubsub().listen()", "streams": "XADD, and XREAD that blocks"},
+        kinds={"pubsub": "publish(), pubsub().listen()", "streams": "XADD, and XREAD that blocks"},
     ),
     # In process: web servers with a broker in memory.
     "broadcaster": Library("sse-starlette with broadcaster", "broadcaster", OWN),
