@@ -41,11 +41,12 @@ def main() -> None:
 def draw(document: Document, path: Path) -> Iterator[str]:
     """Draw what was measured, and yield the names of the files."""
     for loop in ("asyncio", "uvloop"):
-        rows = [s for s in summaries(document, loop) if s.row.others]
+        measured = summaries(document, loop)
+        rows = [s for s in measured if s.row.others]
         for scenario in dict.fromkeys(s.row.scenario for s in rows):
             panels = [s for s in rows if s.row.scenario == scenario]
             yield _figure(path, f"{loop}-{scenario}", panels, bars)
-        found = {s.row.name: s for s in rows}
+        found = {s.row.name: s for s in measured}
         curves = [c for c in CURVES if sum(name in found for _, name in c.points) > 1]
         if curves:
             yield _figure(path, f"{loop}-growth", curves, partial(lines, found))

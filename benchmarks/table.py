@@ -117,9 +117,11 @@ LATENCY = tuple(
 )
 
 
-def _hub(name: str, title: str, must: Must, subscribers: int, **options: int) -> Row:
+def _hub(name: str, title: str, must: Must | None, subscribers: int, **options: int) -> Row:
     options = {"subscribers": subscribers, "burst": 1} | options
-    return Row(name, f"hub: {title}, in process", "fanout", "memory", (must,), options=options)
+    musts = () if must is None else (must,)
+    beside = ("cpu_us",) if must is None else ()
+    return Row(name, f"hub: {title}, in process", "fanout", "memory", musts, beside, options)
 
 
 def _sockets(transport: str, title: str, musts: tuple[Must, ...], against: str = "litestar") -> Row:
@@ -136,6 +138,8 @@ def _sockets(transport: str, title: str, musts: tuple[Must, ...], against: str =
 
 
 HUB = (
+    _hub("fanout-10", "1 event to 10 subscribers", None, 10),
+    _hub("fanout-100", "1 event to 100 subscribers", None, 100),
     _hub("fanout-1000", "1 event to 1,000 subscribers", Must("cpu_us", "part", 3), 1000),
     _hub("fanout-1000-bursts", "bursts of 10 events to 1,000 subscribers", Must("cpu_us", "part", 8), 1000,
          burst=10),
@@ -247,34 +251,41 @@ HEADLINE = (
 class Curve:
     """How a figure grows: one line per library."""
 
-    name: str
     title: str
     axis: str
     metric: str
     points: tuple[tuple[int, str], ...]  # where on the axis, and which row
 
 
-CURVES = tuple(
+BROKER_CURVES = tuple(
     curve
     for kind, shown in KINDS.items()
     for curve in (
         Curve(
-            f"publish-{kind}-concurrency", f"publish, {shown}", "concurrent publishes", "rate",
+            f"publish, {shown}", "concurrent publishes", "rate",
             (
                 (1, "publish-one" if kind == "pubsub" else "publish-one-streams"),
                 *((n, f"publish-{n}-{kind}") for n in (10, 100, 1000)),
             ),
         ),
         Curve(
-            f"publish-{kind}-payload", f"publish, 100 concurrent, {shown}", "bytes of payload", "rate",
+            f"publish, 100 concurrent, {shown}", "bytes of payload", "rate",
             (
                 (64, f"publish-100-{kind}"), (1024, f"publish-100-{kind}-1kB"),
                 (65536, f"publish-100-{kind}-64kB"),
             ),
         ),
         Curve(
-            f"idle-{kind}", f"idle channels, {shown}", "channels", "client_percent",
+            f"idle channels, {shown}", "channels", "client_percent",
             tuple((channels, _idle(kind, channels).name) for channels in CHANNELS),
         ),
     )
+)  # fmt: skip
+
+CURVES = (
+    *BROKER_CURVES,
+    Curve(
+        "hub, in process, by delivery", "subscribers of one channel", "cpu_us",
+        tuple((n, f"fanout-{n}") for n in (10, 100, 1000, 10_000)),
+    ),
 )  # fmt: skip
