@@ -1,1 +1,1 @@
-"""Speed and memory of gapless beside Litestar's backends: `python -m benchmarks`. See README.md."""
+"""gapless beside what a user would pick instead: `python -m benchmarks`. See README.md."""

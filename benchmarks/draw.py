@@ -22,6 +22,7 @@ from benchmarks.table import CURVES, Curve
 
 COLOURS = {"gapless": "#1b6ac9", LIMIT: "#b0b0b0"}
 OTHER_COLOUR = "#e0a458"
+SMALLEST = 0.005  # nothing, where the axis has no zero
 PANEL_INCHES = (6.0, 3.4)
 COLUMNS = 2
 
@@ -89,7 +90,7 @@ def lines(found: dict[str, RowSummary], axes: Any, curve: Curve) -> None:
     points = [(at, found[name]) for at, name in curve.points if name in found]
     for way in dict.fromkeys(way for _, summary in points for way in summary.figures):
         here = [
-            (at, s.figures[way][curve.metric].median)
+            (at, max(s.figures[way][curve.metric].median, SMALLEST))
             for at, s in points
             if curve.metric in s.figures.get(way, {})
         ]
@@ -100,7 +101,7 @@ def lines(found: dict[str, RowSummary], axes: Any, curve: Curve) -> None:
                 color=COLOURS.get(way), linewidth=2 if strong else 1,
             )  # fmt: skip
     axes.set_xscale("log")
-    axes.set_yscale("log" if METRICS[curve.metric].more_is_better else "symlog")
+    axes.set_yscale("log")
     axes.set_title(curve.title)
     axes.set_xlabel(curve.axis)
     axes.set_ylabel(_axis(curve.metric))

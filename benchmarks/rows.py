@@ -34,7 +34,7 @@ METRICS = {
     "server_percent": Metric("{:.2f}", " %", "server", resolution=0.5),
     "p50_ms": Metric("{:.2f}", " ms", "p50"),
     "p99_ms": Metric("{:.2f}", " ms", "p99", resolution=0.3),
-    # End to end: at 1 %, 50 % and 90 % of what each one can do.
+    # End to end: at a low rate, at 50 % and at 90 % of what each one can do.
     "p50_low_ms": Metric("{:.3f}", " ms", "p50"),
     "p99_low_ms": Metric("{:.3f}", " ms", "p99"),
     "p999_low_ms": Metric("{:.3f}", " ms", "p99.9"),

@@ -46,8 +46,8 @@ async def open_backend(kind: str, port: int, keep: int) -> AsyncIterator[Broadca
             # listener before it has subscribed, which then finds nothing to listen to and goes to sleep again.
             await stack.enter_async_context(broadcast.subscribe(channel="unused"))
         yield backend
-        # As its disconnect(), which does not wait for the listener: that would complain of its connection. redis-py
-        # swallows a cancellation that meets a reply.
+        # As its disconnect(), which does not wait for the listener: that would complain of its connection. It
+        # was seen to go on after one cancellation.
         listener = broadcast._listener_task
         while not listener.done():
             listener.cancel()
