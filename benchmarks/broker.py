@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from tests.support.servers import Server
@@ -31,6 +31,16 @@ class Broker:
         text = self._server.command("INFO", "commandstats").decode()
         found = re.search(rf"^cmdstat_{command}:calls=(\d+)", text, re.MULTILINE)
         return int(found[1]) if found else 0
+
+    def connections(self) -> list[int]:
+        """Who is connected, but for us."""
+        listing = self._server.command("CLIENT", "LIST").decode()
+        return [int(found) for found in re.findall(r"^id=(\d+) (?!.* cmd=client)", listing, re.MULTILINE)]
+
+    def kill(self, connections: Iterable[int]) -> None:
+        """Kill these; who has gone meanwhile is no error."""
+        for connection in connections:
+            self._server.command("CLIENT", "KILL", "ID", str(connection))
 
     def used_bytes(self) -> int:
         """Memory of the server's data and connections."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from benchmarks import report
 from benchmarks.libraries import LIBRARIES, LIMIT, title
 from benchmarks.report import LOOPS, cell, facts, remarks, table, table_line
@@ -79,9 +81,13 @@ def _winner(summary: RowSummary) -> str:
     noisy = " (noisy)" if {"gapless", rivals[0]} & set(summary.noisy) else ""
     if lead is None:
         return "equal"
-    if lead >= 1:
-        return f"gapless, {lead:.1f}x{noisy}"
-    return f"**{title(rivals[0])}, {1 / lead:.1f}x**{noisy}"
+    how_far = f", {times(lead)}" if times(lead) else ""
+    return f"gapless{how_far}{noisy}" if lead >= 1 else f"**{title(rivals[0])}{how_far}**{noisy}"
+
+
+def times(lead: float) -> str:
+    """Return how far apart two figures are; nothing if one of them is none at all."""
+    return "" if lead in {0.0, inf} else f"{max(lead, 1 / lead):.1f}x"
 
 
 def question(summary: RowSummary) -> list[str]:
@@ -117,7 +123,7 @@ def _lead(summary: RowSummary, way: str) -> str:
         return "equal" if way != LIMIT else ""
     if way == LIMIT:
         return f"at {lead:.0%} of it"
-    return f"{lead:.1f}x better" if lead >= 1 else f"{1 / lead:.1f}x worse"
+    return f"{times(lead)} {'better' if lead >= 1 else 'worse'}".lstrip()
 
 
 def _heading(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,10 +18,13 @@ from benchmarks.sizes import Size
 Figures = dict[str, Any]
 
 # The load side of the scenarios that have one.
-LOADS = {"receive": "load", "delivery": "pace", "latency": "offer"}
+LOADS = {"receive": "load", "delivery": "pace", "latency": "offer", "outage": "offer"}
 
 # What measures the limit in their place.
 LIMITS = {"publish": "limit", "receive": "limit_receive", "latency": "limit_latency"}
+
+# For so long events are published; after a third of it the receiver's connections are killed.
+OUTAGE_SECONDS = 3.0
 
 # The parts of `latency`, as shares of what the library can do, which the first one finds out. Low is the same rate for
 # all and for the limit: how long everything rests between two events may matter.
@@ -43,6 +47,8 @@ def measure(broker: Broker, row: Row, library: str, loop: str, size: Size) -> Fi
     load = _job(broker, row, LOADS[row.scenario], loading, size.load_options(row, library, loop), loop)
     if row.scenario == "latency":
         return _on_empty(broker, job, lambda _, job: _latency(job, load, size.latency_seconds))
+    if row.scenario == "outage":
+        return _on_empty(broker, job, lambda broker, job: _outage(broker, job, load))
     loaded = _receive if row.scenario == "receive" else _delivery
     return _on_empty(broker, job, lambda broker, job: loaded(broker, job, load))
 
@@ -119,6 +125,21 @@ def _latency(job: Job, load_job: Job, seconds: float) -> Figures:
         load.go(end=True)
         measured.go(end=True)
     return figures
+
+
+def _outage(broker: Broker, job: Job, load_job: Job) -> Figures:
+    with Process(job) as measured:
+        measured.expect("ready")
+        receiving = broker.connections()
+        with Process(load_job) as load:
+            load.expect("ready")
+            load.go(rate=LOW_RATE, seconds=OUTAGE_SECONDS)
+            time.sleep(OUTAGE_SECONDS / 3)
+            broker.kill(receiving)
+            events = load.expect("sent")["events"]
+            load.go(end=True)
+            measured.go(events=events)
+            return measured.expect("result")
 
 
 def _storm(broker: Broker, job: Job) -> Figures:

@@ -74,7 +74,7 @@ class Size:
             pace = {"burst": PACED_BURST, "rate": PACED_RATE}
             return options | (pace if row.options["paced"] else {"burst": None, "rate": None})
         options.pop("settle_seconds", None)
-        return {} if row.scenario == "latency" else options
+        return {} if row.scenario in {"latency", "outage"} else options
 
     def _size(self, row: Row, library: str, loop: str) -> dict[str, Any]:
         if row.scenario == "publish":
@@ -98,6 +98,8 @@ class Size:
         if row.scenario == "latency":
             alone = {"seconds": self.latency_seconds}
             return alone if library == LIMIT else {"settle_seconds": self.settle_seconds}
+        if row.scenario == "outage":
+            return {"settle_seconds": self.settle_seconds}
         seconds = self.long_seconds[loop]
         if row.scenario == "idle" and row.options["channels"] != REQUIRED_CHANNELS:
             seconds = min(seconds, GROWTH_SECONDS)

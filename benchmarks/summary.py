@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 from typing import Any
 
@@ -76,15 +77,19 @@ class RowSummary:
         return sorted(measured, key=lambda way: sign * self.figures[way][metric].median)
 
     def lead(self, library: str) -> float | None:
-        """How many times better gapless is than a library; None if they don't differ, or can't be compared."""
+        """How many times better gapless is than a library; None if they don't differ, or can't be compared.
+
+        Beside nothing at all, everything is infinitely more.
+        """
         name = self.row.metrics[0]
         metric = METRICS[name]
         if any(name not in self.figures[way] for way in (library, "gapless")):
             return None
         ours, theirs = (self.figures[way][name].median for way in ("gapless", library))
-        if abs(ours - theirs) <= metric.resolution or not ours or not theirs:
+        if abs(ours - theirs) <= metric.resolution or ours == theirs:
             return None
-        return ours / theirs if metric.more_is_better else theirs / ours
+        over, under = (ours, theirs) if metric.more_is_better else (theirs, ours)
+        return over / under if under else inf
 
 
 def _is_noisy(must: Must, library: str, figure: Figure) -> bool:

@@ -206,6 +206,19 @@ RECOVERY = (
     ),
 )
 
+OUTAGE = tuple(
+    Row(
+        f"outage-{kind}",
+        f"a receiver's connections are killed at 200 events/s, {KINDS[kind]}: of 600 events",
+        "outage",
+        kind,
+        (Must("lost_events", "below", 1), Must("twice_events", "below", 1)) if kind == "streams" else (),
+        ("lost_events", "twice_events", "silent_ms"),
+        others=PEERS[kind],
+    )
+    for kind in KINDS
+)
+
 COSTS_OF_CHANNELS = tuple(
     Row(
         f"subscribe-{kind}",
@@ -231,7 +244,7 @@ START = (
     ),
 )
 
-ROWS = (*PUBLISH, *RECEIVE, *LATENCY, *HUB, *IDLE, *RECOVERY, *COSTS_OF_CHANNELS, *START)
+ROWS = (*PUBLISH, *RECEIVE, *LATENCY, *HUB, *IDLE, *OUTAGE, *RECOVERY, *COSTS_OF_CHANNELS, *START)
 
 # What `make bench` measures: it must take less than 10 minutes.
 HEADLINE = (
@@ -242,6 +255,8 @@ HEADLINE = (
     "receive-streams",
     "latency-pubsub",
     "idle-streams",
+    "outage-pubsub",
+    "outage-streams",
     "resume-storm",
     "start",
 )

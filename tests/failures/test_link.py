@@ -112,9 +112,13 @@ async def test_what_was_not_sent_is_sent_after_the_reconnect(server: Server, kin
     async with behind_proxy(kind, server) as (backend, proxy):
         await backend.subscribe(["room"])
         for number in range(4):
+            proxy.refusing = True
             proxy.cut()
             await until(lambda: not link(backend).connected, "the loss to be noticed")
-            await backend.publish(b"%d" % number, ["room"])
+            publishing = asyncio.ensure_future(backend.publish(b"%d" % number, ["room"]))
+            await asyncio.sleep(0)
+            proxy.refusing = False
+            await publishing
             await until(
                 lambda number=number: push_link(backend).generation == number + 2,  # type: ignore[misc]
                 "the new subscriber link",

@@ -238,8 +238,12 @@ async def test_a_subscribe_during_a_restart_is_in_no_doubt_later() -> None:
             async with aclosing(backend.events()) as events:
                 (gap,) = await take(events, 1)
                 assert (gap.channel, gap.reason) == ("a", "restart")
+                # Where it stands could not be asked while the server was away.
+                await publish(backend, 0, channel="b")
+                assert numbers(await take(events, 1)) == [0]
+                generation = push_link(backend).generation
                 push_link(backend).renew("harmless: the same server")
-                await until(lambda: not push_link(backend).connected, "the loss")
+                await until(lambda: push_link(backend).generation > generation, "the new connection")
                 await whole(backend)
                 await publish(backend, 1, channel="b")
                 assert numbers(await take(events, 1)) == [1]
