@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import json
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -21,6 +22,10 @@ from tests.support.servers import Server, binaries
 
 CLIENT = os.environ.get("GAPLESS_TEST_CLIENT", "redis")
 CLIENT_OPTIONS: dict[str, Any] = json.loads(os.environ.get("GAPLESS_TEST_CLIENT_OPTIONS", "{}"))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Shells start background jobs so, and programs that tests start and interrupt would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if os.environ.get("GAPLESS_TEST_UVLOOP"):
     import uvloop
