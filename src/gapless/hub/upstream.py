@@ -245,6 +245,8 @@ class Upstream:
                 channel.state = "new"
                 self._open_soon(channel)
             else:
+                # It may have been used, and left again, while it was given up.
+                self._idle.pop(channel, None)
                 del self.channels[channel.name]
 
     # Receiving.
