@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 
-from gapless import Channels, MemoryChannelsBackend
+import pytest
+
+from gapless import Channels, HubClosed, MemoryChannelsBackend
 from tests.support.waiting import until
 
 
@@ -25,6 +27,37 @@ class Slow(MemoryChannelsBackend):
     async def unsubscribe(self, channels: Iterable[str]) -> None:
         await self.unsubscribes.wait()
         await super().unsubscribe(channels)
+
+
+async def test_who_is_being_opened_when_the_hub_drains_is_told_and_not_served_for_ever() -> None:
+    backend = Slow()
+    async with Channels(backend) as hub:
+        opening = asyncio.create_task(hub.subscribe("a").open())
+        await until(lambda: hub.stats.channels, "the channel")
+        hub.drain()
+        backend.subscribes.set()
+        with pytest.raises(HubClosed):
+            await opening
+        assert hub.stats.subscribers == 0
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_nothing_is_left_of_a_subscriber_that_is_closed_before_it_is_open(when: str) -> None:
+    backend = Slow()
+    async with Channels(backend, linger=0.01) as hub:
+        subscriber = hub.subscribe("a")
+        if when == "before":
+            subscriber.close()
+        opening = asyncio.create_task(subscriber.open())
+        await until(lambda: hub.stats.channels, "the channel")
+        subscriber.close()
+        backend.subscribes.set()
+        backend.unsubscribes.set()
+        with pytest.raises(HubClosed):
+            await opening
+        subscriber.close()
+        assert hub.stats.subscribers == 0
+        await until(lambda: not hub.stats.channels, "the end of the subscription")
 
 
 async def test_nothing_is_left_of_a_channel_that_was_asked_for_while_it_was_given_up() -> None:

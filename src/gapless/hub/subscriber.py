@@ -83,7 +83,7 @@ class Subscriber(Inbox):
         """Subscribe. Once; `close()` must follow, unless this raises.
 
         Raises:
-            HubClosed: The hub is not open, or was closed meanwhile; or this was opened before.
+            HubClosed: The hub is not open; or it, or this, was closed meanwhile; or this was opened before.
             ConfigurationError: The backend has no history, and one is asked for.
             BackendUnavailable: The history has to be read, and the server is away.
             BackendError: The server refuses the subscription or the read.
@@ -94,6 +94,10 @@ class Subscriber(Inbox):
         hub = request.hub()
         self._loop = asyncio.get_running_loop()
         channels = await hub.upstream.open(request.channels)
+        if hub.draining or self.ended_by is not None:
+            # Nobody ends it any more.
+            hub.upstream.release(channels)
+            raise HubClosed("the hub is being closed, or the subscriber was closed while it was opened")
         if not hub.upstream.has_ids and (request.history or request.after or request.policy == "spill"):
             hub.upstream.release(channels)
             raise ConfigurationError(
