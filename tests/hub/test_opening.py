@@ -77,3 +77,16 @@ async def test_nothing_is_left_of_a_channel_that_was_asked_for_while_it_was_give
         await until(lambda: not upstream.channels, "the end of the channel")
         # Nor a timer that looks for it again and again.
         await until(lambda: not upstream._idle and upstream._idle_timer is None, "the end of the timer", 2)
+
+
+async def test_to_subscribe_in_another_event_loop_is_an_error_that_says_so() -> None:
+    async def elsewhere() -> None:
+        async with asyncio.timeout(5), hub.subscribe("a"):
+            pass
+
+    async with Channels(MemoryChannelsBackend(history=10)) as hub:
+        with pytest.raises(HubClosed, match="another event loop"):
+            await asyncio.to_thread(asyncio.run, elsewhere())
+        async with hub.subscribe("a") as subscriber:
+            await hub.publish("x", "a")
+            assert len(await subscriber.batch()) == 1

@@ -83,7 +83,8 @@ class Subscriber(Inbox):
         """Subscribe. Once; `close()` must follow, unless this raises.
 
         Raises:
-            HubClosed: The hub is not open; or it, or this, was closed meanwhile; or this was opened before.
+            HubClosed: The hub is not open in this event loop; or it, or this, was closed meanwhile; or this
+                was opened before.
             ConfigurationError: The backend has no history, and one is asked for.
             BackendUnavailable: The history has to be read, and the server is away.
             BackendError: The server refuses the subscription or the read.
@@ -93,6 +94,8 @@ class Subscriber(Inbox):
             raise HubClosed("a subscriber is opened once; make another one with subscribe()")
         hub = request.hub()
         self._loop = asyncio.get_running_loop()
+        if self._loop is not hub.loop:
+            raise HubClosed("the hub is open in another event loop; make another one for this one")
         channels = await hub.upstream.open(request.channels)
         if hub.draining or self.ended_by is not None:
             # Nobody ends it any more.
