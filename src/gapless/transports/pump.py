@@ -12,9 +12,12 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+# When the subscriber has ended, a client has so long to take what waits.
+LAST_SECONDS = 5.0
+
 
 class Pump:
-    """Serves one client from one subscriber, with one task beside the caller's, and one timer.
+    """Serves one client from one subscriber, with one task beside the caller's, and a timer.
 
     Args:
         subscriber: Open; it is closed when `run()` ends.
@@ -30,6 +33,7 @@ class Pump:
         self._heartbeat = heartbeat
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._last: asyncio.TimerHandle | None = None
         self.due = False
         self.idle = False
         # The task that sends, while it may be stopped; whether it was; and why, if that was an error.
@@ -46,6 +50,8 @@ class Pump:
     ) -> None:
         """Run `push` until it ends, the client leaves, or the subscriber was too slow.
 
+        When the subscriber has ended otherwise, `push` has `LAST_SECONDS` for what waits.
+
         Args:
             push: Takes from the subscriber, and sends.
             receive: The connection's.
@@ -55,6 +61,8 @@ class Pump:
         task = self._task = asyncio.current_task()
         # A client that takes nothing lets `push` wait in `send` for ever.
         self._subscriber.on_end = self._ended
+        if self._subscriber.ended_by is not None:
+            self._end_in_time()
         watching = self._loop.create_task(self._watch(receive, goodbye, on_message))
         self._beat()
         try:
@@ -62,8 +70,9 @@ class Pump:
                 await push()
             finally:
                 self._task = None
-                if self._timer is not None:
-                    self._timer.cancel()
+                for timer in (self._timer, self._last):
+                    if timer is not None:
+                        timer.cancel()
                 self._subscriber.close()
                 watching.cancel()
                 await asyncio.wait({watching})
@@ -90,6 +99,12 @@ class Pump:
     def _ended(self) -> None:
         if self._subscriber.ended_by == "backlog":
             self._stop()
+        elif self._task is not None:
+            self._end_in_time()
+
+    def _end_in_time(self) -> None:
+        """Or the web server, which waits for open responses when it stops, would wait for this client."""
+        self._last = self._loop.call_later(LAST_SECONDS, self._stop)
 
     def _stop(self) -> None:
         if self._task is not None and not self._stopped:
