@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from gapless._core.event import Event, Gap
-from gapless._core.history import BEGINNING, check_id, id_key, resume
+from gapless._core.history import BEGINNING, id_key, resume, split_cursor
 from gapless._core.item import Item
 from gapless._core.names import check_channels
 from gapless._core.reads import Refill
@@ -176,7 +176,8 @@ class MemoryChannelsBackend(ChannelsBackend):
         kept = self._kept(channel)
         if after is None:
             return [*kept[:limit]]
-        after = check_id(after)
+        # Which server it was has no meaning here: it is another one.
+        after, _ = split_cursor(after)
         stream = self._stream(channel)
         entries = kept[bisect_left(kept, id_key(after), key=_key) :]
         found = resume(
