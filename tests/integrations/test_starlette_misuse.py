@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
-from gapless import Channels, MemoryChannelsBackend
+from gapless import Channels, ConfigurationError, MemoryChannelsBackend
 from gapless._core import cursor as cursors
 from gapless.integrations.starlette import EventStream, allow_all, lifespan, routes
 from tests.support.web import events, listening, serving
@@ -37,3 +40,26 @@ async def test_a_cursor_from_another_backend_is_a_gap_and_no_error_of_the_server
             assert source.response.status_code == 200
             (gap,) = await events(source, 1)
             assert gap.event == "gap"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"heartbeat": 0}, {"heartbeat": -1}, {"retry": -1}, {"retry": float("inf")}, {"policy": "none"}],
+    ids=str,
+)
+async def test_arguments_out_of_range_are_refused_and_leave_no_subscriber(
+    hub: Channels, options: dict[str, Any]
+) -> None:
+    errors: list[Exception] = []
+
+    def make(request: Request) -> EventStream:
+        try:
+            return EventStream(request, hub, (name for name in ["a"]), **options)
+        except Exception as error:
+            errors.append(error)
+            raise HTTPException(500) from None
+
+    async with serving(app_of(hub, make)) as web, httpx.AsyncClient() as client:
+        assert (await client.get(f"{web.url}/events")).status_code == 500
+        assert isinstance(errors[0], ConfigurationError)
+        assert hub.stats.subscribers == 0

@@ -25,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gapless._core.reader import Policy
+from gapless.backends.arguments import check_seconds
 from gapless.errors import ConfigurationError, UnknownChannel
 from gapless.hub import Channels, Subscriber
 from gapless.transports import websocket as sockets
@@ -69,6 +70,7 @@ class EventStream(Response):
 
     Raises:
         HTTPException: 400: the cursor is none, or there is no channel. 404: a channel was not declared.
+        ConfigurationError: An argument is out of range.
     """
 
     media_type = "text/event-stream"
@@ -86,16 +88,18 @@ class EventStream(Response):
         headers: Mapping[str, str] | None = None,
         **options: Unpack[Options],
     ) -> None:
+        check_seconds(heartbeat=heartbeat, retry=retry)
+        names = [channels] if isinstance(channels, str) else list(channels)
+        if not names:
+            raise HTTPException(400, "no channel was named")
         after = last_event_id(request.headers, request.query_params)
         self._resumes = after is not None
         try:
-            self._subscriber = hub.subscribe(channels, after=after, **options)
+            self._subscriber = hub.subscribe(names, after=after, **options)
         except UnknownChannel as error:
             raise HTTPException(404, str(error)) from error
         except ConfigurationError:
             # Of the application's arguments, not of the client's.
-            if not isinstance(channels, str) and not list(channels):
-                raise HTTPException(400, "no channel was named") from None
             raise
         except ValueError as error:
             raise HTTPException(400, str(error)) from error

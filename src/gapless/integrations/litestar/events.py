@@ -11,6 +11,7 @@ from litestar.exceptions import ClientException, NotFoundException
 from litestar.response import Response
 from litestar.response.base import ASGIResponse
 
+from gapless.backends.arguments import check_seconds
 from gapless.errors import ConfigurationError
 from gapless.integrations.litestar.options import Options
 from gapless.integrations.litestar.subscriber import Subscriber
@@ -78,6 +79,7 @@ class EventStream(Response[None]):
         headers: Mapping[str, str] | None = None,
         **options: Unpack[Options],
     ) -> None:
+        check_seconds(heartbeat=heartbeat, retry=retry)
         names = (channels,) if isinstance(channels, str) else tuple(channels)
         if not names:
             raise ClientException("no channel was named")
