@@ -42,6 +42,22 @@ async def test_a_cursor_from_another_backend_is_a_gap_and_no_error_of_the_server
             assert gap.event == "gap"
 
 
+async def test_headers_and_cookies_that_are_set_later_are_sent(hub: Channels) -> None:
+    def make(request: Request) -> EventStream:
+        response = EventStream(request, hub, "a", headers={"X-First": "1", "Cache-Control": "no-store"})
+        response.headers["x-second"] = "2"
+        response.set_cookie("session", "abc")
+        return response
+
+    async with serving(app_of(hub, make)) as web, listening(f"{web.url}/events") as source:
+        headers = source.response.headers
+        assert source.response.cookies["session"] == "abc"
+        assert (headers["x-first"], headers["x-second"]) == ("1", "2")
+        assert headers.get_list("cache-control") == ["no-store"]
+        assert headers.get_list("content-type") == ["text/event-stream; charset=utf-8"]
+        assert "content-length" not in headers
+
+
 @pytest.mark.parametrize(
     "options",
     [{"heartbeat": 0}, {"heartbeat": -1}, {"retry": -1}, {"retry": float("inf")}, {"policy": "none"}],
@@ -62,4 +78,16 @@ async def test_arguments_out_of_range_are_refused_and_leave_no_subscriber(
     async with serving(app_of(hub, make)) as web, httpx.AsyncClient() as client:
         assert (await client.get(f"{web.url}/events")).status_code == 500
         assert isinstance(errors[0], ConfigurationError)
+        assert hub.stats.subscribers == 0
+
+
+async def test_headers_that_are_none_leave_no_subscriber(hub: Channels) -> None:
+    def make(request: Request) -> EventStream:
+        try:
+            return EventStream(request, hub, "a", headers={"x-number": 1})  # type: ignore[dict-item]
+        except AttributeError:
+            raise HTTPException(500) from None
+
+    async with serving(app_of(hub, make)) as web, httpx.AsyncClient() as client:
+        assert (await client.get(f"{web.url}/events")).status_code == 500
         assert hub.stats.subscribers == 0

@@ -107,20 +107,20 @@ class EventStream(Response):
         self._frames = Frames(envelope=several if envelope is None else envelope, base64=base64)
         self._heartbeat = heartbeat
         self._retry = retry
-        self._more_headers = headers or {}
-        super().__init__()
+        super().__init__(headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         subscriber = self._subscriber
+        # Also what was set later, as a cookie; the length is that of an answer that ends.
+        headers = [header for header in self.raw_headers if header[0] != b"content-length"]
+        stream = Stream(
+            subscriber, self._frames, heartbeat=self._heartbeat, retry=self._retry, headers=headers
+        )
         refusal = await open_or_refuse(subscriber, resumes=self._resumes)
         if refusal is not None:
             answer = JSONResponse({"detail": refusal.detail}, refusal.status, refusal.headers)
             await answer(scope, receive, send)
             return
-        headers = [(name.lower().encode(), value.encode()) for name, value in self._more_headers.items()]
-        stream = Stream(
-            subscriber, self._frames, heartbeat=self._heartbeat, retry=self._retry, headers=headers
-        )
         await stream.serve(receive, send)
         if self.background is not None:
             await self.background()

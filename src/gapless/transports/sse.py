@@ -140,7 +140,7 @@ class EventStream:
         heartbeat: Seconds without an event after which a comment is sent, so that proxies keep the
             connection, and a client that is gone is noticed.
         retry: Seconds after which a client comes back when the connection was lost.
-        headers: More headers.
+        headers: More headers; those of `HEADERS` may be among them.
     """
 
     def __init__(
@@ -155,7 +155,9 @@ class EventStream:
         self._subscriber = subscriber
         self._frames = frames
         self._retry = retry
-        self._headers = [*HEADERS, *headers]
+        more = list(headers)
+        named = {name for name, _ in more}
+        self._headers = [*(header for header in HEADERS if header[0] not in named), *more]
         self._pump = Pump(subscriber, heartbeat)
 
     async def serve(self, receive: Receive, send: Send) -> None:
