@@ -10,6 +10,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from gapless import Channels, ConfigurationError, MemoryChannelsBackend
@@ -56,6 +57,17 @@ async def test_headers_and_cookies_that_are_set_later_are_sent(hub: Channels) ->
         assert headers.get_list("cache-control") == ["no-store"]
         assert headers.get_list("content-type") == ["text/event-stream; charset=utf-8"]
         assert "content-length" not in headers
+
+
+async def test_head_is_answered_and_leaves_the_connection_free(hub: Channels) -> None:
+    app = Starlette(routes=routes(hub, authorize=allow_all), lifespan=lifespan(hub))
+    app.router.routes.append(Route("/other", lambda request: PlainTextResponse("other")))
+    limits = httpx.Limits(max_connections=1)
+    async with serving(app) as web, httpx.AsyncClient(timeout=5, limits=limits) as client:
+        response = await client.head(f"{web.url}/events?channel=a")
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert (await client.get(f"{web.url}/other")).text == "other"
+        assert hub.stats.subscribers == 0
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,9 @@ class EventStream(Response):
         stream = Stream(
             subscriber, self._frames, heartbeat=self._heartbeat, retry=self._retry, headers=headers
         )
+        if scope["method"] == "HEAD":
+            await stream.serve_headers(send)
+            return
         refusal = await open_or_refuse(subscriber, resumes=self._resumes)
         if refusal is not None:
             answer = JSONResponse({"detail": refusal.detail}, refusal.status, refusal.headers)

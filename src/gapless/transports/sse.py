@@ -160,6 +160,11 @@ class EventStream:
         self._headers = [*(header for header in HEADERS if header[0] not in named), *more]
         self._pump = Pump(subscriber, heartbeat)
 
+    async def serve_headers(self, send: Send) -> None:
+        """Answer HEAD: the headers, and the end, which a stream has not."""
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        await send(_body(b"", more=False))
+
     async def serve(self, receive: Receive, send: Send) -> None:
         """Send until the client leaves, the hub is closed, or the subscriber was too slow."""
         cursor = self._subscriber.cursor
