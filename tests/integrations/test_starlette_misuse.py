@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from gapless import Channels, ConfigurationError, MemoryChannelsBackend
 from gapless._core import cursor as cursors
 from gapless.integrations.starlette import EventStream, allow_all, lifespan, routes
+from gapless.transports import websocket as codes
 from tests.support.web import events, listening, serving
 
 
@@ -103,3 +107,20 @@ async def test_headers_that_are_none_leave_no_subscriber(hub: Channels) -> None:
     async with serving(app_of(hub, make)) as web, httpx.AsyncClient() as client:
         assert (await client.get(f"{web.url}/events")).status_code == 500
         assert hub.stats.subscribers == 0
+
+
+async def test_a_refusal_with_a_long_reason_has_its_close_code(hub: Channels) -> None:
+    def authorize(connection: HTTPConnection, channels: Sequence[str]) -> bool:
+        raise HTTPException(401, "é" * 200)
+
+    app = Starlette(routes=routes(hub, authorize=authorize), lifespan=lifespan(hub))
+    async with (
+        serving(app) as web,
+        asyncio.timeout(10),
+        connect(f"ws://{web.address}/ws?channel=a") as socket,
+    ):
+        with pytest.raises(ConnectionClosed) as end:
+            await socket.recv()
+        assert end.value.rcvd is not None
+        assert end.value.rcvd.code == codes.FORBIDDEN
+        assert end.value.rcvd.reason.startswith("éé")

@@ -29,6 +29,7 @@ from gapless.backends.arguments import check_seconds
 from gapless.errors import ConfigurationError, UnknownChannel
 from gapless.hub import Channels, Subscriber
 from gapless.transports import websocket as sockets
+from gapless.transports.pump import Send as SendMessage
 from gapless.transports.shutdown import ending_with_the_server
 from gapless.transports.sse import EventStream as Stream
 from gapless.transports.sse import Frames, last_event_id, open_or_refuse
@@ -152,18 +153,12 @@ async def serve_websocket(
     def subscribe(after: Mapping[str, str] | None) -> Subscriber:
         return hub.subscribe(names, after=after, **options)
 
-    async def send(message: Any) -> None:
-        try:
-            await websocket.send(message)
-        except WebSocketDisconnect as error:
-            raise ConnectionError(str(error)) from error
-
     await websocket.receive()  # websocket.connect
     socket = sockets.Socket(
         subscribe,
         websocket.receive,
-        send,
-        offered=tuple(websocket.scope.get("subprotocols", ())),
+        _sender(websocket),
+        offered=_offered(websocket),
         mode=mode,
         first_message_timeout=first_message_timeout,
     )
@@ -214,10 +209,9 @@ def routes(
             await serve_websocket(socket, hub, names, **options)
         else:
             # Accepted first: a browser sees no code of a handshake that fails.
-            await socket.accept(
-                sockets.PROTOCOL if sockets.PROTOCOL in socket.scope["subprotocols"] else None
-            )
-            await socket.close(*refusal)
+            protocol = sockets.PROTOCOL if sockets.PROTOCOL in _offered(socket) else None
+            await socket.accept(protocol)
+            await sockets.close(_sender(socket), *refusal)
 
     found: list[BaseRoute] = []
     if events_path is not None:
@@ -225,6 +219,22 @@ def routes(
     if websocket_path is not None:
         found.append(WebSocketRoute(websocket_path, websocket))
     return found
+
+
+def _sender(websocket: WebSocket) -> SendMessage:
+    """Return what sends, and raises what ASGI says if the client has left."""
+
+    async def send(message: Any) -> None:
+        try:
+            await websocket.send(message)
+        except WebSocketDisconnect as error:
+            raise ConnectionError(str(error)) from error
+
+    return send
+
+
+def _offered(websocket: WebSocket) -> tuple[str, ...]:
+    return tuple(websocket.scope.get("subprotocols") or ())
 
 
 def allow_all(connection: HTTPConnection, channels: Sequence[str]) -> bool:  # noqa: ARG001
