@@ -12,14 +12,16 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from gapless import Channels, ConfigurationError, MemoryChannelsBackend
 from gapless._core import cursor as cursors
-from gapless.integrations.starlette import EventStream, allow_all, lifespan, routes
+from gapless.integrations.starlette import EventStream, allow_all, lifespan, routes, serve_websocket
 from gapless.transports import websocket as codes
+from tests.support.waiting import until
 from tests.support.web import events, listening, serving
 
 
@@ -124,3 +126,20 @@ async def test_a_refusal_with_a_long_reason_has_its_close_code(hub: Channels) ->
         assert end.value.rcvd is not None
         assert end.value.rcvd.code == codes.FORBIDDEN
         assert end.value.rcvd.reason.startswith("éé")
+
+
+async def test_a_socket_that_was_accepted_already_is_an_error_that_says_so(hub: Channels) -> None:
+    errors: list[Exception] = []
+
+    async def accept_and_serve(websocket: WebSocket) -> None:
+        await websocket.accept()
+        try:
+            await serve_websocket(websocket, hub, "a")
+        except ConfigurationError as error:
+            errors.append(error)
+        await websocket.close()
+
+    app = Starlette(routes=[WebSocketRoute("/ws", accept_and_serve)], lifespan=lifespan(hub))
+    async with serving(app) as web, connect(f"ws://{web.address}/ws"):
+        await until(lambda: errors, "the error", 5)
+    assert "accepted" in str(errors[0])

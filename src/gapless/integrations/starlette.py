@@ -22,7 +22,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from gapless._core.reader import Policy
 from gapless.backends.arguments import check_seconds
@@ -147,7 +147,12 @@ async def serve_websocket(
         channels: A name, or names. Whether the client may watch them is the caller's business.
         mode: Plain payloads as text or binary frames.
         first_message_timeout: Seconds in which a client of `gapless.v1` has to say where it was.
+
+    Raises:
+        ConfigurationError: The WebSocket was accepted already.
     """
+    if websocket.application_state is not WebSocketState.CONNECTING:
+        raise ConfigurationError("websocket: it was accepted or closed already; pass it as the route gets it")
     names = [channels] if isinstance(channels, str) else list(channels)
 
     def subscribe(after: Mapping[str, str] | None) -> Subscriber:
