@@ -217,6 +217,22 @@ async def test_puts_are_bounded(make_plugin: MakePlugin) -> None:
         await asyncio.wait_for(putting, 5)
 
 
+@pytest.mark.parametrize("way", ["iter_events", "async for"])
+async def test_a_put_that_waits_goes_on_as_soon_as_one_was_taken(make_plugin: MakePlugin, way: str) -> None:
+    async with make_plugin(subscriber_max_backlog=2) as plugin, plugin.start_subscription("a") as subscriber:
+        events = subscriber.iter_events() if way == "iter_events" else subscriber
+        assert subscriber.put_nowait(b"1")
+        assert subscriber.put_nowait(b"2")
+        assert len(await take(events, 1)) == 1
+        assert subscriber.put_nowait(b"3")
+        putting = [asyncio.create_task(subscriber.put(data)) for data in (b"4", b"5")]
+        await asyncio.sleep(0)
+        for task in putting:
+            await take(events, 1)
+            await asyncio.wait_for(task, 5)
+        assert len(await take(events, 2)) == 2
+
+
 async def test_a_subscriber_leaves_one_channel(plugin: Any) -> None:
     subscriber = await plugin.subscribe(["a", "b"])
     await plugin.unsubscribe(subscriber, "a")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from operator import length_hint
+from typing import Any, Protocol, Self
 
 from litestar.channels import Subscriber as LitestarSubscriber
 
@@ -35,6 +36,24 @@ class Plugin(Protocol):
 
     drain_timeout: float
     running: set[Any]
+
+
+class Watched:
+    """What a subscriber has in its hand, while somebody waits for room in it."""
+
+    def __init__(self, hand: Iterator[Entry], room: asyncio.Event) -> None:
+        self._hand = hand
+        self._room = room
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Entry:
+        self._room.set()
+        return next(self._hand)
+
+    def __length_hint__(self) -> int:
+        return length_hint(self._hand)
 
 
 class Subscriber(HubSubscriber, LitestarSubscriber):
@@ -91,6 +110,8 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
         while not self.put_nowait(item) and self.ended_by is None:
             self._room = self._room or asyncio.Event()
             self._room.clear()
+            if not isinstance(self._hand, Watched):
+                self._hand = Watched(self._hand, self._room)
             await self._room.wait()
 
     def put_nowait(self, item: bytes | None) -> bool:
@@ -201,6 +222,11 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
             self._room.set()
         # Faster than super().
         return HubSubscriber._take(self, limit)  # noqa: SLF001
+
+    def _hold(self, entries: list[Entry]) -> list[Entry]:
+        if self._room is not None:
+            self._room.set()
+        return super()._hold(entries)
 
     def _append(self, entries: list[Entry]) -> None:
         if self._in_hand:
