@@ -233,6 +233,14 @@ async def test_a_put_that_waits_goes_on_as_soon_as_one_was_taken(make_plugin: Ma
         assert len(await take(events, 2)) == 2
 
 
+async def test_a_put_before_the_subscription_is_refused_and_leaves_nothing(plugin: Any) -> None:
+    subscriber = plugin.prepare_subscriber("a")
+    with pytest.raises(HubClosed):
+        subscriber.put_nowait(b"too early")
+    async with subscriber:
+        assert subscriber.qsize == 0
+
+
 async def test_a_subscriber_leaves_one_channel(plugin: Any) -> None:
     subscriber = await plugin.subscribe(["a", "b"])
     await plugin.unsubscribe(subscriber, "a")

@@ -229,13 +229,14 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
         return super()._hold(entries)
 
     def _append(self, entries: list[Entry]) -> None:
+        hub = self._check_opened()
         if self._in_hand:
             self._taken += entries
         else:
             self._fold()
             self._hold(entries)
         self._delivered += len(entries)
-        self._check_opened().upstream.wakeups.wake((self,))
+        hub.upstream.wakeups.wake((self,))
 
     @property
     def _handed_on(self) -> int:
