@@ -4,17 +4,31 @@
 -- ARGV  1 id to begin with, or "-"
 --       2 COUNT, "" for all
 --       3 stop after so many bytes of payloads, "" for never
--- Returns the entries from the id on (the payload of that very entry is left out, the reader has it), the
--- oldest entry (a list of at most one, its payload left out), the last id, 1 if there are more entries
--- than these, and the number of all entries.
+-- Returns the entries with a payload from the id on (the payload of that very entry is left out, the reader
+-- has it), the oldest entry (a list of at most one, its payload left out), the last id, 1 if there are more
+-- entries than these, and the number of all entries.
 
+local count = tonumber(ARGV[2])
+local ask = count
+local page
 local entries
-if ARGV[2] == '' then
-  entries = redis.call('XRANGE', KEYS[1], ARGV[1], '+')
-else
-  entries = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
-end
-local more = ARGV[2] ~= '' and #entries == tonumber(ARGV[2])
+repeat
+  if ask then
+    page = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ask)
+  else
+    page = redis.call('XRANGE', KEYS[1], ARGV[1], '+')
+  end
+  -- Those of others don't take the place of ours: who gets fewer than it asks for has got all.
+  entries = {}
+  for _, entry in ipairs(page) do
+    if entry[2][1] == 'data' and not (count and #entries == count) then
+      entries[#entries + 1] = entry
+    end
+  end
+  local read_all = not ask or #page < ask
+  ask = ask and ask + 2 * (#page - #entries)
+until read_all or #entries == count
+local more = count and #entries == count or false
 if entries[1] and entries[1][1] == ARGV[1] then
   entries[1][2][2] = ''
 end
