@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from gapless import Channels, HubClosed, MemoryChannelsBackend
+from gapless import BackendError, Channels, HubClosed, MemoryChannelsBackend
 from tests.support.waiting import until
 
 
@@ -90,3 +90,67 @@ async def test_to_subscribe_in_another_event_loop_is_an_error_that_says_so() -> 
         async with hub.subscribe("a") as subscriber:
             await hub.publish("x", "a")
             assert len(await subscriber.batch()) == 1
+
+
+async def test_many_channels_are_subscribed_in_one_call() -> None:
+    calls: list[list[str]] = []
+
+    class Counting(MemoryChannelsBackend):
+        async def subscribe(self, channels: Iterable[str]) -> None:
+            calls.append([*channels])
+            await super().subscribe(calls[-1])
+
+    names = [f"c{number}" for number in range(100)]
+    async with Channels(Counting(history=10)) as hub, hub.subscribe(names):
+        assert calls == [names]
+
+
+async def test_who_opens_several_channels_is_told_when_the_hub_closes_after_the_first() -> None:
+    class OneByOne(MemoryChannelsBackend):
+        async def subscribe(self, channels: Iterable[str]) -> None:
+            names = [*channels]
+            if len(names) > 1:
+                raise BackendError("one by one")
+            if names == ["b"]:
+                await asyncio.Event().wait()
+
+    hub = Channels(OneByOne(history=10))
+    async with hub:
+        upstream = hub._open.upstream  # type: ignore[union-attr]
+        opening = asyncio.create_task(hub.subscribe(["a", "b"]).open())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while upstream.channels["a"].state != "open":
+                await asyncio.sleep(0)
+    with pytest.raises(HubClosed):
+        await asyncio.wait_for(opening, 5)
+
+
+async def test_who_opens_several_channels_is_told_of_the_one_that_failed_for_another() -> None:
+    gates = {"a": asyncio.Event(), "b": asyncio.Event()}
+    refuses = True
+
+    class Refusing(MemoryChannelsBackend):
+        async def subscribe(self, channels: Iterable[str]) -> None:
+            names = [*channels]
+            for name in names:
+                await gates[name].wait()
+            if refuses and names == ["b"]:
+                raise BackendError("refused")
+            await super().subscribe(names)
+
+    async with Channels(Refusing(history=10)) as hub:
+        first = asyncio.create_task(hub.subscribe("b").open())
+        await until(lambda: hub.stats.channels == 1, "the first")
+        second = asyncio.create_task(hub.subscribe(["a", "b"]).open())
+        await until(lambda: hub.stats.channels == 2, "the second")
+        gates["b"].set()
+        with pytest.raises(BackendError):
+            await first
+        gates["a"].set()
+        refuses = False
+        with pytest.raises(BackendError):
+            await asyncio.wait_for(second, 5)
+        async with hub.subscribe(["a", "b"]) as subscriber:
+            await hub.publish("x", "b")
+            assert len(await asyncio.wait_for(subscriber.batch(), 5)) == 1

@@ -84,9 +84,16 @@ class Upstream:
         """
         channels = [self._use(name) for name in names]
         try:
+            # All at once, and not one after the other.
+            asked: set[asyncio.Future[None]] = set()
             for channel in channels:
-                while channel.state != "open":
-                    await self._opened(channel)
+                if channel.state != "open":
+                    asked |= {self._ask(channel)}
+            if asked:
+                # Not awaited themselves: who is cancelled would cancel them for all who wait.
+                done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
+                for opened in done:
+                    opened.result()
             if self.closed:
                 # Between the end of the wait and this moment.
                 raise HubClosed("the hub was closed while the channel was opened")
@@ -154,15 +161,13 @@ class Upstream:
         self._idle.pop(channel, None)
         return channel
 
-    async def _opened(self, channel: Channel) -> None:
+    def _ask(self, channel: Channel) -> asyncio.Future[None]:
+        """Have a channel opened, and return what says that it is, or that it can't be."""
         if channel.opened is None:
             channel.opened = self._loop.create_future()
             if channel.state == "new":
                 self._open_soon(channel)
-        opened = channel.opened
-        # Not awaited itself: who is cancelled would cancel it for all who wait.
-        await asyncio.wait({opened})
-        opened.result()
+        return channel.opened
 
     def _open_soon(self, channel: Channel) -> None:
         # All that are asked for in this tick, in one call.
