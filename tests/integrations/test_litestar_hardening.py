@@ -12,6 +12,7 @@ import threading
 import time
 from typing import Any
 
+import anyio
 import pytest
 
 from gapless import BackendError, BackendUnavailable, MemoryChannelsBackend, RedisChannelsStreamBackend
@@ -235,6 +236,31 @@ async def test_a_callback_that_swallows_its_cancellation_is_cancelled_again(brok
                 await begun.wait()
         assert not patience.expired()
         assert swallowed == 2
+
+
+async def test_a_context_that_is_cancelled_while_it_is_left_is_left(broken: Broken) -> None:
+    begun = asyncio.Event()
+
+    async def cleans_up(_data: bytes) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)
+
+    async with make(broken) as plugin:
+        subscriber = await plugin.subscribe("a")
+        await plugin.wait_published(b"x", "a")
+        # As anyio does it: again at each await, until the scope is left.
+        with anyio.move_on_after(10) as scope:
+            async with subscriber.run_in_background(cleans_up):
+                await begun.wait()
+                scope.cancel()
+                await asyncio.sleep(0)
+        assert not subscriber.is_running
+        assert not plugin.running
+        async with subscriber.run_in_background(cleans_up, join=False):
+            pass
 
 
 async def test_what_waits_is_handled_when_the_context_is_left_and_no_more(broken: Broken) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from operator import length_hint
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from litestar.channels import Subscriber as LitestarSubscriber
 
@@ -38,15 +38,12 @@ class Plugin(Protocol):
     running: set[Any]
 
 
-class Watched:
+class Watched(Iterator[Entry]):
     """What a subscriber has in its hand, while somebody waits for room in it."""
 
     def __init__(self, hand: Iterator[Entry], room: asyncio.Event) -> None:
         self._hand = hand
         self._room = room
-
-    def __iter__(self) -> Self:
-        return self
 
     def __next__(self) -> Entry:
         self._room.set()
@@ -277,10 +274,12 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
             if join:
                 await self._join(task)
         finally:
-            await end_tasks({task})
-            self._enough = None
-            self._task = None
-            self._owner.running.discard(self)
+            try:
+                await end_tasks({task})
+            finally:
+                self._enough = None
+                self._task = None
+                self._owner.running.discard(self)
         return task.exception() if task.done() and not task.cancelled() else None
 
     async def _join(self, task: asyncio.Task[None]) -> None:
