@@ -465,3 +465,22 @@ async def test_a_read_from_before_a_channel_was_given_up_is_not_joined_when_it_i
             assert data(await take(aiter(subscriber), 50)) == [b"%d" % number for number in range(50, 100)]
             assert data(await take(aiter(subscriber), 1)) == [b"100"]
         subscriber.close()
+
+
+async def test_a_thousand_who_come_back_while_the_server_is_away_are_told_at_once() -> None:
+    class Away(MemoryChannelsBackend):
+        async def read(self, *arguments: Any, **options: Any) -> Any:
+            # As long as the backend waits for the server.
+            await asyncio.sleep(0.2)
+            raise BackendUnavailable("away")
+
+    async with Channels(Away(history=10)) as hub:
+        subscribers = [
+            hub.subscribe(name, after={name: "1-0"}) for name in map("room {}".format, range(1000))
+        ]
+        async with asyncio.timeout(3):
+            results = await asyncio.gather(
+                *(subscriber.open() for subscriber in subscribers), return_exceptions=True
+            )
+        assert {type(result) for result in results} == {BackendUnavailable}
+        assert hub.stats.subscribers == 0

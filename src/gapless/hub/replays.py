@@ -29,6 +29,7 @@ class Replays:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._turn = asyncio.Semaphore(MAX_CONCURRENT)
+        self._in_line: set[Replay] = set()
         self._complaints = Throttle()
         self.count = 0
 
@@ -67,14 +68,13 @@ class Replays:
         backoff = Backoff()
         while replay.readers:
             try:
-                async with self._turn:
-                    self.count += 1
-                    replay.begin()
-                    await self._read_once(channel, replay)
+                await self._in_turn(channel, replay)
                 return
             except BackendUnavailable as error:
-                # Those who have just come are told, the others wait: the history is still there.
-                self._tell_new(replay, error)
+                # Those who have just come are told, the others wait: the history is still there. Those in
+                # line, too: there may be so many that the last would be told after minutes.
+                for each in (replay, *self._in_line):
+                    self._tell_new(each, error)
             except Exception as error:
                 self._tell_new(replay, error)
                 if self._complaints.picks():
@@ -84,6 +84,20 @@ class Replays:
                 replay.found([Gap(channel, None, "backlog")])
                 return
             await asyncio.sleep(backoff.next_delay_seconds(1.0))
+
+    async def _in_turn(self, channel: str, replay: Replay) -> None:
+        self._in_line.add(replay)
+        try:
+            await self._turn.acquire()
+        finally:
+            self._in_line.discard(replay)
+        try:
+            if replay.readers:
+                self.count += 1
+                replay.begin()
+                await self._read_once(channel, replay)
+        finally:
+            self._turn.release()
 
     async def _read_once(self, channel: str, replay: Replay) -> None:
         backend = self._upstream.backend
