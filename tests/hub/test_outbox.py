@@ -172,3 +172,22 @@ async def test_nothing_is_queued_by_a_closed_hub() -> None:
     hub = Channels(Backend())
     with pytest.raises(HubClosed, match="not open"):
         hub.publish_nowait(b"x", "a")
+
+
+async def test_a_backend_that_cancels_a_publish_does_not_have_others_sent_twice() -> None:
+    class Cancels(MemoryChannelsBackend):
+        async def publish(self, data: bytes, channels: Iterable[str]) -> None:
+            if data == b"cancelled":
+                raise asyncio.CancelledError
+            await super().publish(data, channels)
+
+    errors: list[Any] = []
+    async with Channels(Cancels(history=10), on_publish_error=lambda *error: errors.append(error)) as hub:
+        for data, name in ((b"1", "a"), (b"cancelled", "b"), (b"2", "c")):
+            hub.publish_nowait(data, name)
+        await until(lambda: errors, "the error", 5)
+        hub.publish_nowait(b"3", "a")
+        await until(lambda: hub.stats.queued == 0, "all to be sent", 5)
+        assert await hub.backend.get_history("a") == [b"1", b"3"]
+        assert await hub.backend.get_history("c") == [b"2"]
+        assert [(data, names) for _, data, names in errors] == [(b"cancelled", ("b",))]

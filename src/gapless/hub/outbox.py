@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from gapless._core.throttle import Throttle
-from gapless.errors import BackendUnavailable
+from gapless.errors import BackendError, BackendUnavailable
 from gapless.hub.ending import end_tasks
 
 logger = logging.getLogger("gapless")
@@ -121,6 +121,12 @@ class Outbox:
     async def _send_one(self, waiting: _Waiting) -> None:
         try:
             await self._publish(waiting.data, waiting.channels)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody has cancelled this one: it comes from inside the backend, and must not end the others.
+            self._failed(BackendError("the backend has cancelled it; it may have been published"), waiting)
         except Exception as error:
             self._failed(error, waiting)
         waiting.done = True
