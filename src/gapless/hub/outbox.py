@@ -71,7 +71,9 @@ class Outbox:
         self._queue.append(_Waiting(data, channels))
         self._size_bytes = size
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._send(), name="gapless outbox")
+            # Begins later, whatever the loop's task factory is: `on_error` may call this.
+            loop = asyncio.get_running_loop()
+            self._task = asyncio.Task(self._send(), loop=loop, name="gapless outbox")
 
     def put_or_tell(self, data: bytes, channels: tuple[str, ...]) -> None:
         """As `put()`, for who is not there any more to be told: that is an error like the others."""

@@ -135,8 +135,11 @@ class Upstream:
             reader.owner.end("backlog")
 
     def spawn(self, work: Callable[[], object], name: str) -> asyncio.Task[None]:
-        """Run a coroutine function in a task that ends with this object at the latest."""
-        task: asyncio.Task[None] = self._loop.create_task(work(), name=name)  # type: ignore[arg-type]
+        """Run a coroutine function in a task that ends with this object at the latest.
+
+        It begins later, whatever the loop's task factory is: who calls this is not ready for what it does.
+        """
+        task: asyncio.Task[None] = asyncio.Task(work(), loop=self._loop, name=name)  # type: ignore[arg-type]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
