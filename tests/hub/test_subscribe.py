@@ -358,6 +358,8 @@ async def test_an_iteration_that_was_broken_off_goes_on_where_it_was(hub: Channe
 async def test_to_await_what_was_not_entered_is_an_error_that_says_so(hub: Channels) -> None:
     with pytest.raises(HubClosed, match="async with"):
         await hub.subscribe("a")  # type: ignore[func-returns-value]
+    with pytest.raises(HubClosed, match="async with"):
+        await anext(hub.subscribe("a"))
 
 
 async def test_a_cancelled_task_disturbs_no_other_one(hub: Channels) -> None:

@@ -244,6 +244,16 @@ def test_timeouts(run: Any) -> None:
     run(main)
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="wait_for() awaits it itself, and it works")
+def test_who_takes_it_for_a_future_is_told_what_to_do() -> None:
+    async def main() -> None:
+        async with Channels(MemoryChannelsBackend()) as hub, hub.subscribe("a") as subscriber:
+            with pytest.raises(TypeError, match=r"asyncio\.timeout"):
+                await asyncio.wait_for(subscriber, 1)
+
+    asyncio.run(main())
+
+
 def test_task_groups(run: Any) -> None:
     async def main() -> None:
         waiters, wakeups = [Waiter() for _ in range(5)], Wakeups()

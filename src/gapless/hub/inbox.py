@@ -98,6 +98,7 @@ class Inbox(Waiter):
             elif self._take(BITE):
                 continue
             elif not self._live:
+                self._check_opened()
                 raise StopAsyncIteration
             if self.callback is not None:
                 self._refuse()
@@ -207,6 +208,10 @@ class Inbox(Waiter):
         self._single = None
         self._ready = None
         self._hold(NOTHING)
+
+    def _check_opened(self) -> object:
+        """Raise if this was not opened."""
+        raise NotImplementedError
 
     def _want(self, reader: Reader) -> None:
         """Have the history read for a reader whose `after` says so."""

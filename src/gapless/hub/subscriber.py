@@ -186,6 +186,7 @@ class Subscriber(Inbox):
         """The same without waiting: none if nothing waits.
 
         Then `await subscriber` waits for more, for the end, or for an `interrupt()`: look again afterwards.
+        To wait for some time only, put it into `asyncio.timeout()`; it is none of asyncio's futures.
         """
         return self._take(limit)
 

@@ -54,7 +54,10 @@ class Waiter:
 
     # Called by the task.
 
-    def add_done_callback(self, callback: Wakeup, *, context: Context) -> None:
+    def add_done_callback(self, callback: Wakeup, *, context: Context | None = None) -> None:
+        if context is None:
+            # `asyncio.wait_for()` of Python 3.11, or something else that takes this for a future.
+            raise TypeError("a subscriber can only be awaited; for a time limit, use asyncio.timeout()")
         self.callback = callback
         self.context = context
         # The task has taken it back: here, it costs less than in `__await__`.
