@@ -199,6 +199,19 @@ async def test_what_is_put_by_hand(plugin: Any) -> None:
         assert [event async for event in subscriber.iter_events()] == [b"first", b"live"]
 
 
+async def test_a_history_comes_after_what_an_iteration_has_taken_out_and_nothing_twice(plugin: Any) -> None:
+    await plugin.wait_published(b"old", "a")
+    async with plugin.start_subscription("a") as subscriber:
+        for number in range(50):
+            await plugin.wait_published(b"%d" % number, "a")
+        await until(lambda: subscriber.qsize == 50, "the events")
+        received = await take(subscriber, 1)
+        await plugin.put_subscriber_history(subscriber, "a")
+        received += await take(subscriber, 50)
+        expected = [b"%d" % number for number in range(50)]
+        assert [event.data for event in received] == [*expected[:32], b"old", *expected[32:]]
+
+
 async def test_puts_are_bounded(make_plugin: MakePlugin) -> None:
     async with make_plugin(subscriber_max_backlog=2) as plugin, plugin.start_subscription("a") as subscriber:
         assert subscriber.put_nowait(b"1")

@@ -196,7 +196,8 @@ class ChannelsPlugin(ApplicationPlugin):
     ) -> None:
         """Put the history of channels before what waits for a subscriber; what comes live is left out.
 
-        Never waits for the subscriber, however much it is. `subscribe(history=)` does it in one step.
+        Best before the first event is taken: up to 31 that an iteration has taken out come before it. Never
+        waits for the subscriber, however much it is. `subscribe(history=)` does it in one step.
 
         Args:
             subscriber: Where to.

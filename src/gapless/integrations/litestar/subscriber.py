@@ -101,6 +101,8 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
     async def put(self, item: bytes | None) -> None:
         """Put a payload into the stream, before what waits; None ends the stream after what waits.
 
+        Up to 31 events that an iteration has taken out of the backlog already come before it.
+
         Waits while too much was put that was not taken; returns, and has done nothing, if the subscriber has
         ended or ends. Never waits for None.
         """
@@ -124,7 +126,7 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
         return True
 
     def put_history(self, channel: str, events: Iterable[Event]) -> None:
-        """Put a history, oldest first, before what waits, without those of its events that come live.
+        """Put a history, oldest first, where `put()` would, without those of its events that come live.
 
         It is not bounded by `max_backlog`, since it is in memory already.
         """
