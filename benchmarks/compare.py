@@ -9,7 +9,7 @@ from benchmarks.libraries import LIBRARIES, LIMIT, title
 from benchmarks.report import LOOPS, cell, facts, remarks, table, table_line
 from benchmarks.rows import METRICS
 from benchmarks.summary import Document, RowSummary, summaries
-from benchmarks.table import HEADLINE
+from benchmarks.table import SHOWN
 
 # What the limit is.
 LIMITS = {
@@ -58,7 +58,7 @@ def quote(document: Document, source: str) -> list[str]:
 def headline(document: Document) -> list[str]:
     """Return one line per question of `make bench`, in the event loop that was measured first."""
     for loop in LOOPS:
-        found = [s for s in summaries(document, loop) if s.row.name in HEADLINE]
+        found = [s for s in summaries(document, loop) if s.row.name in SHOWN]
         if found:
             return [f"{loop}:", "", *table(HEADINGS), *map(_headline, found)]
     return []
