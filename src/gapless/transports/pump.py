@@ -17,15 +17,16 @@ LAST_SECONDS = 5.0
 
 
 class Pump:
-    """Serves one client from one subscriber, with one task beside the caller's, and a timer.
+    """Serves one client from one subscriber, with one task beside the caller's, and two timers.
 
     Args:
         subscriber: Open; it is closed when `run()` ends.
         heartbeat: Seconds after which a sign of life is due if nothing was sent; None for never.
 
     Attributes:
-        due: Whether a sign of life is due. Whoever sends one, or anything else, sets it back.
-        idle: Set back by whoever sends.
+        due: Whether a sign of life is due. Whoever sends it sets this and `idle` to False.
+        idle: Whether nothing was sent since the last look, of which there are two per heartbeat. Whoever
+            sends sets it to False.
     """
 
     def __init__(self, subscriber: Subscriber, heartbeat: float | None) -> None:
@@ -46,7 +47,6 @@ class Pump:
         push: Callable[[], Awaitable[None]],
         receive: Receive,
         goodbye: str,
-        on_message: Callable[[Message], None] | None = None,
     ) -> None:
         """Run `push` until it ends, the client leaves, or the subscriber was too slow.
 
@@ -55,15 +55,18 @@ class Pump:
         Args:
             push: Takes from the subscriber, and sends.
             receive: The connection's.
-            goodbye: Type of the message that says the client has left.
-            on_message: Gets other messages. What it raises ends the connection, and is raised here.
+            goodbye: Type of the message that says the client has left; others are ignored.
+
+        Raises:
+            Exception: What `push` or `receive` raises, but for an OSError of `push`: servers raise it when
+                the client has left.
         """
         task = self._task = asyncio.current_task()
         # A client that takes nothing lets `push` wait in `send` for ever.
         self._subscriber.on_end = self._ended
         if self._subscriber.ended_by is not None:
             self._end_in_time()
-        watching = self._loop.create_task(self._watch(receive, goodbye, on_message))
+        watching = self._loop.create_task(self._watch(receive, goodbye))
         self._beat()
         try:
             try:
@@ -77,6 +80,7 @@ class Pump:
                 watching.cancel()
                 await asyncio.wait({watching})
         except asyncio.CancelledError:
+            # Ours ends here, one of the caller's goes on: `uncancel()` returns how many are left.
             if not self._stopped or task is None or task.uncancel():
                 raise
         except OSError:
@@ -85,13 +89,10 @@ class Pump:
         if self._error is not None:
             raise self._error
 
-    async def _watch(
-        self, receive: Receive, goodbye: str, on_message: Callable[[Message], None] | None
-    ) -> None:
+    async def _watch(self, receive: Receive, goodbye: str) -> None:
         try:
-            while (message := await receive())["type"] != goodbye:
-                if on_message is not None:
-                    on_message(message)
+            while (await receive())["type"] != goodbye:
+                pass
         except Exception as error:
             self._error = error
         self._stop()
