@@ -16,6 +16,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
 
 from gapless import Channels, ConfigurationError, MemoryChannelsBackend
 from gapless._core import cursor as cursors
@@ -126,6 +127,32 @@ async def test_a_refusal_with_a_long_reason_has_its_close_code(hub: Channels) ->
         assert end.value.rcvd is not None
         assert end.value.rcvd.code == codes.FORBIDDEN
         assert end.value.rcvd.reason.startswith("éé")
+
+
+@pytest.mark.parametrize("subprotocols", [None, [Subprotocol("gapless.v1")]])
+async def test_what_the_application_says_wrong_is_raised_there_and_not_told_to_the_client(
+    hub: Channels, subprotocols: list[Subprotocol] | None
+) -> None:
+    errors: list[Exception] = []
+
+    async def serve(websocket: WebSocket) -> None:
+        try:
+            await serve_websocket(websocket, hub, "a", policy="none")  # type: ignore[arg-type]
+        except ConfigurationError as error:
+            errors.append(error)
+        await websocket.close(1011)
+
+    app = Starlette(routes=[WebSocketRoute("/ws", serve)], lifespan=lifespan(hub))
+    async with serving(app) as web, asyncio.timeout(10):
+        async with connect(f"ws://{web.address}/ws", subprotocols=subprotocols) as socket:
+            if subprotocols:
+                await socket.send("{}")
+            with pytest.raises(ConnectionClosed) as end:
+                await socket.recv()
+        assert end.value.rcvd is not None
+        assert (end.value.rcvd.code, end.value.rcvd.reason) == (1011, "")
+        assert "policy" in str(errors[0])
+        assert hub.stats.subscribers == 0
 
 
 async def test_a_socket_that_was_accepted_already_is_an_error_that_says_so(hub: Channels) -> None:

@@ -156,6 +156,8 @@ async def serve_websocket(
     names = [channels] if isinstance(channels, str) else list(channels)
 
     def subscribe(after: Mapping[str, str] | None) -> Subscriber:
+        if not names:
+            raise ValueError("no channel was named")
         return hub.subscribe(names, after=after, **options)
 
     await websocket.receive()  # websocket.connect

@@ -26,7 +26,7 @@ import msgspec
 
 from gapless._core.event import Event, Gap
 from gapless._core.log import Entry
-from gapless.errors import BackendError, HubClosed, UnknownChannel
+from gapless.errors import BackendError, ConfigurationError, HubClosed, UnknownChannel
 from gapless.hub import Subscriber
 from gapless.transports.pump import Message, Pump, Receive, Send
 from gapless.transports.sse import gap_fields, is_utf8
@@ -169,6 +169,11 @@ class Socket:
             return subscriber
         except UnknownChannel as error:
             raise ClosedError(UNKNOWN_CHANNEL, str(error)) from error
+        except ConfigurationError as error:
+            if not after:
+                # Of the application's arguments, not of the client's.
+                raise
+            raise ClosedError(BAD_REQUEST, str(error)) from error
         except (ValueError, TypeError) as error:
             raise ClosedError(BAD_REQUEST, str(error)) from error
         except HubClosed as error:
