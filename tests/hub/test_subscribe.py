@@ -79,7 +79,7 @@ async def test_a_batch_is_all_that_waits(hub: Channels) -> None:
 
 
 async def test_history_then_live_without_hole_or_duplicate(hub: Channels) -> None:
-    """Also for the thousandth subscriber of a channel, while others publish all the time."""
+    """Also for the two hundredth subscriber of a channel, while others publish all the time."""
     stop = False
 
     async def publish() -> int:
@@ -403,7 +403,7 @@ async def test_nothing_is_left_of_ten_thousand_that_came_and_went(make_hub: Make
                 task.cancel()
             await asyncio.gather(*opening, return_exceptions=True)
         await until(lambda: len(asyncio.all_tasks()) == tasks, "the tasks to end")
-        # Those that were opened before they were cancelled are open: nobody has closed them.
+        # Each was cancelled before it was open: nobody closes those that are.
         (log,) = [channel.log for channel in hub._open.upstream.channels.values() if channel.name == "a"]
         assert len(log.readers) == 1
         assert not log.waiting
@@ -478,7 +478,24 @@ async def test_a_hub_may_be_entered_again(make_hub: MakeHub) -> None:
         await hub.publish("x", "a")
 
 
-async def test_what_is_published_is_encoded_once(hub: Channels) -> None:
+async def test_the_encoder_is_called_once_per_publish_and_not_for_bytes_and_text(make_hub: MakeHub) -> None:
+    encoded: list[Any] = []
+
+    def encoder(data: Any) -> str:
+        encoded.append(data)
+        return f"<{data}>"
+
+    async with make_hub(encoder=encoder) as hub, hub.subscribe(["a", "b"]) as subscriber:
+        await hub.publish(1, ["a", "b"])
+        hub.publish_nowait(2, ["a", "b"])
+        await hub.publish(b"bytes", "a")
+        await hub.publish("text", "a")
+        items = await take(aiter(subscriber), 6)
+        assert sorted(data(items)) == [b"<1>", b"<1>", b"<2>", b"<2>", b"bytes", b"text"]
+    assert encoded == [1, 2]
+
+
+async def test_what_is_published_arrives_as_bytes(hub: Channels) -> None:
     async with hub.subscribe("a") as subscriber:
         for value in (b"bytes", "Zeichen: ä", {"n": [1, None]}, bytearray(b"array")):
             await hub.publish(value, "a")

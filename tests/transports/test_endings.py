@@ -11,7 +11,7 @@ from gapless import Channels, MemoryChannelsBackend
 from gapless.testing import settled
 from gapless.transports import pump
 from gapless.transports.sse import EventStream, Frames
-from gapless.transports.websocket import GOING_AWAY, Socket
+from gapless.transports.websocket import GOING_AWAY, TOO_SLOW, Socket
 from tests.support.waiting import until
 
 
@@ -58,6 +58,32 @@ async def test_a_client_that_takes_nothing_does_not_keep_the_server_from_stoppin
         await asyncio.wait_for(serving, 5)
         if serve is serve_socket:
             assert client.sent[-1]["code"] == GOING_AWAY
+
+
+async def test_clients_are_asked_to_come_back_at_different_times() -> None:
+    async with Channels(MemoryChannelsBackend(history=10)) as hub:
+        clients = [Stuck() for _ in range(20)]
+        serving = [asyncio.create_task(serve_stream(hub, client)) for client in clients]
+        await until(lambda: hub.stats.subscribers == 20 and all(client.sent for client in clients), "all")
+        hub.drain()
+        await asyncio.wait_for(asyncio.gather(*serving), 5)
+    last = [client.sent[-1]["body"].split()[1] for client in clients]
+    assert all(2000 <= int(milliseconds) <= 10_000 for milliseconds in last)
+    # Twenty of 8,000 figures: that most of them are the same is beyond all chance.
+    assert len(set(last)) > 10
+
+
+async def test_a_socket_that_was_too_slow_is_closed_with_the_code_for_that() -> None:
+    async with Channels(MemoryChannelsBackend(history=10), policy="disconnect", max_backlog=1) as hub:
+        client = Stuck()
+        serving = asyncio.create_task(serve_socket(hub, client))
+        await until(lambda: hub.stats.subscribers and client.sent, "the client")
+        await hub.publish("x", "a")
+        await until(lambda: client.waits, "the event")
+        for _ in range(3):
+            await hub.publish("x", "a")
+        await asyncio.wait_for(serving, 5)
+        assert client.sent[-1]["code"] == TOO_SLOW
 
 
 async def test_a_client_that_takes_what_waits_gets_all_of_it_at_the_end() -> None:
