@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from gapless import Channels, Event, RedisChannelsStreamBackend
-from tests.conftest import make_client
-from tests.support.servers import Server
 from tests.support.waiting import take
-
-
-@pytest.fixture
-async def client(server: Server) -> AsyncIterator[Any]:
-    client = make_client(server)
-    yield client
-    await client.aclose()
 
 
 @pytest.mark.parametrize("others", [1, 3000])
