@@ -6,16 +6,17 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
+from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
+from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gapless import (
     Channels,
@@ -25,14 +26,12 @@ from gapless import (
     RedisChannelsStreamBackend,
 )
 from gapless._core import cursor as cursors
-from gapless.integrations.starlette import allow_all, lifespan, routes
+from gapless.integrations.starlette import EventStream, allow_all, lifespan, routes, serve_websocket
 from gapless.transports import websocket as codes
 from tests.conftest import make_client
 from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.web import events, listening, serving
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def app_of(authorize: Callable[..., Any], **options: Any) -> tuple[Starlette, Channels]:
@@ -117,6 +116,53 @@ async def test_ten_thousand_channels_in_one_request_are_refused() -> None:
         few = "&".join(f"channel={number}" for number in range(101))
         assert await close_code(f"ws://{web.address}/ws?{few}") == codes.BAD_REQUEST
         assert hub.stats.channels == 0
+
+
+async def test_a_channel_that_was_not_declared_is_404_and_a_close_code_of_its_own() -> None:
+    hub = Channels(MemoryChannelsBackend(history=100), channels=["a"])
+    app = Starlette(routes=routes(hub, authorize=allow_all), lifespan=lifespan(hub))
+    async with serving(app) as web, httpx.AsyncClient() as client:
+        response = await client.get(f"{web.url}/events?channel=a&channel=b")
+        assert response.status_code == 404
+        assert "'b'" in response.text
+        assert await close_code(f"ws://{web.address}/ws?channel=b") == codes.UNKNOWN_CHANNEL
+
+
+async def customer(connection: HTTPConnection) -> str:
+    name = connection.query_params.get("token")
+    if name is None:
+        raise HTTPException(401, "log in")
+    return name
+
+
+async def test_dependencies_of_fastapi_say_who_may_watch_and_what() -> None:
+    hub = Channels(MemoryChannelsBackend(history=100))
+    app = FastAPI(lifespan=lifespan(hub))
+
+    @app.get("/events")
+    async def events_of(request: Request, name: Annotated[str, Depends(customer)]) -> EventStream:
+        return EventStream(request, hub, f"orders:{name}")
+
+    @app.websocket("/ws")
+    async def socket_of(websocket: WebSocket, name: Annotated[str, Depends(customer)]) -> None:
+        await serve_websocket(websocket, hub, f"orders:{name}")
+
+    async with serving(app) as web, httpx.AsyncClient() as client:
+        assert (await client.get(f"{web.url}/events")).status_code == 401
+        with pytest.raises(InvalidStatus):
+            async with connect(f"ws://{web.address}/ws"):
+                pass
+        assert hub.stats.channels == 0
+        async with (
+            listening(f"{web.url}/events?token=anna") as source,
+            connect(f"ws://{web.address}/ws?token=anna") as socket,
+        ):
+            await until(lambda: hub.stats.subscribers == 2, "the subscribers")
+            await hub.publish("for bert", "orders:bert")
+            await hub.publish("for anna", "orders:anna")
+            assert [event.data for event in await events(source, 1)] == ["for anna"]
+            async with asyncio.timeout(5):
+                assert await socket.recv() == "for anna"
 
 
 async def test_a_server_that_is_away_is_503_and_comes_back(own_server: Server) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse
@@ -64,6 +65,22 @@ async def test_headers_and_cookies_that_are_set_later_are_sent(hub: Channels) ->
         assert headers.get_list("cache-control") == ["no-store"]
         assert headers.get_list("content-type") == ["text/event-stream; charset=utf-8"]
         assert "content-length" not in headers
+
+
+async def test_what_is_to_be_done_afterwards_is_done_when_the_client_has_left(hub: Channels) -> None:
+    done: list[int] = []
+
+    def make(request: Request) -> EventStream:
+        response = EventStream(request, hub, "a")
+        response.background = BackgroundTask(lambda: done.append(hub.stats.subscribers))
+        return response
+
+    async with serving(app_of(hub, make)) as web:
+        async with listening(f"{web.url}/events"):
+            await until(lambda: hub.stats.subscribers, "the subscriber")
+            assert not done
+        await until(lambda: done, "the task")
+        assert done == [0]
 
 
 async def test_head_is_answered_and_leaves_the_connection_free(hub: Channels) -> None:

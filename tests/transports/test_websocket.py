@@ -117,7 +117,8 @@ async def test_a_client_that_comes_back_gets_what_it_missed_or_a_gap(hub: Channe
         '{"after": {"a": 1}}',
         '{"after": {"a": "x"}}',
         '{"more": 1}',
-        "x" * 1_100_000,
+        # Right, but for its length.
+        '{"after": {}}' + " " * 1_100_000,
     ],
 )
 async def test_a_first_message_that_is_none_closes(hub: Channels, web: Web, first: str) -> None:
