@@ -79,6 +79,17 @@ async def test_nothing_is_left_of_a_channel_that_was_asked_for_while_it_was_give
         await until(lambda: not upstream._idle and upstream._idle_timer is None, "the end of the timer", 2)
 
 
+async def test_a_channel_that_was_used_again_is_kept_for_as_long_from_then_on() -> None:
+    async with Channels(MemoryChannelsBackend(history=10), linger=60) as hub:
+        for _ in range(2):
+            async with hub.subscribe("a"):
+                pass
+            # As if the timer was due that was set when it was left for the first time.
+            hub._open.upstream._close_idle()  # type: ignore[union-attr]
+            await asyncio.sleep(0)
+            assert hub.stats.channels == 1
+
+
 async def test_to_subscribe_in_another_event_loop_is_an_error_that_says_so() -> None:
     async def elsewhere() -> None:
         async with asyncio.timeout(5), hub.subscribe("a"):

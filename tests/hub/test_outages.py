@@ -19,6 +19,7 @@ from gapless import (
     MemoryChannelsBackend,
     RedisChannelsStreamBackend,
 )
+from gapless.hub.replays import MAX_CONCURRENT
 from gapless.testing.faults import Proxy
 from tests.conftest import make_client
 from tests.support.servers import Server
@@ -465,6 +466,32 @@ async def test_a_read_from_before_a_channel_was_given_up_is_not_joined_when_it_i
             assert data(await take(aiter(subscriber), 50)) == [b"%d" % number for number in range(50, 100)]
             assert data(await take(aiter(subscriber), 1)) == [b"100"]
         subscriber.close()
+
+
+async def test_histories_of_many_channels_are_read_a_few_at_once() -> None:
+    """Or a thousand clients that come back to as many channels would fill the memory."""
+    backend = Failing()
+    under_way, most, may_read = 0, 0, asyncio.Event()
+
+    async def before_read() -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await may_read.wait()
+        under_way -= 1
+
+    backend.before_read = before_read
+    async with Channels(backend) as hub:
+        names = [f"c{number}" for number in range(3 * MAX_CONCURRENT)]
+        subscribers = [hub.subscribe(name, after={name: "0-0"}) for name in names]
+        opening = [asyncio.create_task(subscriber.open()) for subscriber in subscribers]
+        await until(lambda: under_way == MAX_CONCURRENT, "the first reads")
+        may_read.set()
+        await asyncio.gather(*opening)
+        assert hub.stats.replays == len(names)
+        assert most == MAX_CONCURRENT
+        for subscriber in subscribers:
+            subscriber.close()
 
 
 async def test_a_thousand_who_come_back_while_the_server_is_away_are_told_at_once() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gapless import BackendUnavailable, Channels, Event, HubClosed, MemoryChannelsBackend
+from gapless.hub.outbox import MAX_CONCURRENT
 from tests.hub.conftest import MakeHub
 from tests.support.waiting import take, until
 
@@ -71,6 +72,18 @@ async def test_channels_are_sent_at_once_and_each_in_order() -> None:
         for name in range(10):
             history = await backend.get_history(f"c{name}")
             assert history == [b"%d" % number for number in range(name, 200, 10)]
+
+
+async def test_no_more_than_a_hundred_are_under_way_at_once() -> None:
+    backend = Backend()
+    async with Channels(backend) as hub:
+        backend.may_publish.clear()
+        for number in range(3 * MAX_CONCURRENT):
+            hub.publish_nowait(b"x", f"c{number}")
+        await until(lambda: backend.under_way == MAX_CONCURRENT, "the first hundred")
+        backend.may_publish.set()
+        await until(lambda: hub.stats.published == 3 * MAX_CONCURRENT, "all to be sent")
+        assert backend.most_under_way == MAX_CONCURRENT
 
 
 async def test_a_full_queue_refuses_and_goes_on_when_there_is_room() -> None:
