@@ -10,22 +10,23 @@ import pytest
 from gapless import Channels, MemoryChannelsBackend
 from gapless.testing import settled
 from gapless.transports import pump
-from gapless.transports.sse import EventStream, Frames
+from gapless.transports.sse import CHUNK_EVENTS, EventStream, Frames
 from gapless.transports.websocket import GOING_AWAY, TOO_SLOW, Socket
 from tests.support.waiting import until
 
 
 class Stuck:
-    """A client that takes the beginning, and no event."""
+    """A client that takes the beginning, and no event `x` unless it is let."""
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
         self.waits = False
+        self.may_take = asyncio.Event()
 
     async def send(self, message: Any) -> None:
         self.waits = b"data: x" in message.get("body", b"") or message.get("text") == "x"
         if self.waits:
-            await asyncio.Event().wait()
+            await self.may_take.wait()
         self.sent.append(message)
 
     async def receive(self) -> Any:
@@ -98,3 +99,28 @@ async def test_a_client_that_takes_what_waits_gets_all_of_it_at_the_end() -> Non
         await asyncio.wait_for(serving, 5)
         assert b"".join(message.get("body", b"") for message in client.sent).count(b"data: y") == 10
         assert client.sent[-1]["more_body"] is False
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_what_waits_leaves_in_chunks_of_bounded_size(ends: bool) -> None:
+    async with Channels(MemoryChannelsBackend(history=10)) as hub:
+        client = Stuck()
+        serving = asyncio.create_task(serve_stream(hub, client))
+        await until(lambda: hub.stats.subscribers and client.sent, "the client")
+        await hub.publish("x", "a")
+        await until(lambda: client.waits, "the event")
+        for _ in range(2 * CHUNK_EVENTS + 1):
+            await hub.publish("y", "a")
+        await settled(hub)
+        if ends:
+            hub.drain()
+        client.may_take.set()
+        await until(lambda: sum(map(events_in, client.sent)) > 2 * CHUNK_EVENTS, "all")
+        hub.drain()
+        await asyncio.wait_for(serving, 5)
+    counts = [events_in(message) for message in client.sent]
+    assert [count for count in counts if count] == [CHUNK_EVENTS, CHUNK_EVENTS, 1]
+
+
+def events_in(message: Any) -> int:
+    return int(message.get("body", b"").count(b"data: y"))

@@ -173,7 +173,8 @@ class Subscriber(Inbox):
     async def entries(self, limit: int = ALL) -> list[Entry]:
         """As `batch()`, for transports: entries, which are shared by all subscribers of their channel.
 
-        They count as taken, for `cursor`, when `advance()` says so. What was not is returned again.
+        They count as taken, for `cursor`, when `advance()` says so. What was not is returned again, all of
+        it: `limit` bounds what is taken anew, of a single channel. The list is not to be changed.
         """
         self._check_opened()
         while True:

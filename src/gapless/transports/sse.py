@@ -180,7 +180,8 @@ class EventStream:
             await send(_body(beginning))
             # No coroutine of ours between the event and the server: this is where a client's events cost.
             while True:
-                entries = subscriber.entries_nowait(CHUNK_EVENTS)
+                # What waits when the hub ends comes at once, however much it is; the rest is given again.
+                entries = subscriber.entries_nowait(CHUNK_EVENTS)[:CHUNK_EVENTS]
                 if entries:
                     pump.idle = False
                     await send({"type": "http.response.body", "body": chunk(entries), "more_body": True})
