@@ -8,7 +8,7 @@
         PermissionDenied                     wrong password, or the ACL user lacks a command, key or channel
         UnsupportedServer                    the server is too old, or lacks a command that is needed
       UnknownChannel                         not one of the declared channels
-      HubClosed                              used after it was closed
+      HubClosed                              the hub or the subscriber is not open, or can't be opened again
 
 Each message ends with what to do about it. A lost event is not an exception: it is a
 :class:`gapless.Gap` in the event stream, at the place where the events are missing.
@@ -111,4 +111,8 @@ class UnknownChannel(ChannelsError):
 
 
 class HubClosed(ChannelsError):
-    """The hub was closed; open a new one."""
+    """The hub, or a subscriber of it, is not open: not yet, no longer, or in another event loop.
+
+    Also raised for what can't be opened a second time: a hub that is open, a subscriber that was. The message
+    says which it is, and what to do.
+    """

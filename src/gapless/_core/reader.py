@@ -122,7 +122,7 @@ class Reader:
                 self._pass_gaps()
 
     def resume(self, after: str | None) -> None:
-        """Before there is a `join()`: need nothing of the log.
+        """Need nothing of the log until `join()`, which brings what the history has.
 
         Args:
             after: The event to go on from; None if the newest ones are read.

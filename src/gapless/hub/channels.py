@@ -50,8 +50,12 @@ class Channels:
             that failed. Default: one line in the log, for the 1st, 2nd, 4th, 8th...
         drain_timeout: Seconds to wait for these publishes when the hub is closed.
 
+    Attributes:
+        backend: The broker, as it was given.
+
     Raises:
         ConfigurationError: An argument is out of range or of the wrong kind.
+        HubClosed: It is entered and is open already.
     """
 
     def __init__(
@@ -185,7 +189,7 @@ class Channels:
                 subscriber ends. `spill`: all but the first are dropped and read from the history when it has
                 been taken, so that nothing is lost that the history has. What is lost is a Gap of reason
                 ``backlog``.
-            max_backlog: Events that may wait in each channel; up to 32 more are in the hand of `async for`.
+            max_backlog: Events that may wait in each channel; up to 31 more are in the hand of `async for`.
             max_backlog_bytes: The same in bytes of payloads; a single event may be larger.
 
         Raises:

@@ -155,7 +155,8 @@ class Inbox(Waiter):
         return self._next(limit) if self._take(limit) else None
 
     def advance(self, count: int = 1) -> None:
-        """So many more entries were handed on."""
+        """So many more entries were handed on; no more than there are in the hand."""
+        # Moves the iterator on without a loop in Python.
         next(islice(self._hand, count, count), None)
 
     @property

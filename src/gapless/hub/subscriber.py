@@ -53,8 +53,9 @@ class Subscriber(Inbox):
     """The events of some channels, in order, and gaps in their place. `Channels.subscribe()` makes it.
 
     An async context manager: when it is entered, every event that is published from then on will come; when
-    it is left, nothing is kept for it any more. One task at a time may take from it. It ends when the hub is
-    closed, or when it was too slow and its policy is `disconnect`, after what waited until then.
+    it is left, nothing is kept for it any more. One task at a time may take from it: to wait for it in a
+    second one is a RuntimeError, and HubClosed before it was entered. It ends when the hub is closed, or
+    when it was too slow and its policy is `disconnect`, after what waited until then.
 
     Attributes:
         ended_by: None while it is open. `hub`: the hub was closed. `backlog`: it was too slow, and a Gap says
@@ -210,7 +211,8 @@ class Subscriber(Inbox):
     def cursor(self) -> str | None:
         """Where this subscriber is, for `subscribe(after=)`: after what it was given; also after its end.
 
-        None if the backend's events have no ids, or if the server could not be asked yet.
+        None if the backend's events have no ids, if the server could not be asked yet, or if all channels
+        begin with a history of which nothing was given yet.
         """
         self._fold()
         positions = [

@@ -68,6 +68,7 @@ class EventStream(Response):
         heartbeat: Seconds without an event after which a comment is sent.
         retry: Seconds after which a client comes back.
         headers: More headers.
+        history, policy, max_backlog, max_backlog_bytes: As `Channels.subscribe()` has them.
 
     Raises:
         HTTPException: 400: the cursor is none, or there is no channel. 404: a channel was not declared.
@@ -147,9 +148,10 @@ async def serve_websocket(
         channels: A name, or names. Whether the client may watch them is the caller's business.
         mode: Plain payloads as text or binary frames.
         first_message_timeout: Seconds in which a client of `gapless.v1` has to say where it was.
+        history, policy, max_backlog, max_backlog_bytes: As `Channels.subscribe()` has them.
 
     Raises:
-        ConfigurationError: The WebSocket was accepted already.
+        ConfigurationError: The WebSocket was accepted already, or an argument is out of range.
     """
     if websocket.application_state is not WebSocketState.CONNECTING:
         raise ConfigurationError("websocket: it was accepted or closed already; pass it as the route gets it")
@@ -191,6 +193,10 @@ def routes(
         events_path: Of the server-sent events; None for no such route.
         websocket_path: Of the WebSocket; None for no such route.
         max_channels: That one client may name.
+        history, policy, max_backlog, max_backlog_bytes: As `Channels.subscribe()` has them, for each client.
+
+    Raises:
+        ConfigurationError: `authorize` is no function. Other arguments are looked at when a client comes.
     """
     if not callable(authorize):
         raise ConfigurationError(f"authorize: expected a function, or allow_all, got {authorize!r}")

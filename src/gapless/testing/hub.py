@@ -14,8 +14,8 @@ __all__ = ["settled"]
 async def settled(hub: Channels, *, seconds: float = 5.0) -> None:
     """Return when every event that was published has reached its subscribers.
 
-    Afterwards `subscriber.batch()` returns at once what there is, and `subscriber.stats.waiting_events` says
-    how much, so that a test can also see that nothing came.
+    Afterwards `subscriber.stats.waiting_events` says how much there is, so that a test can also see that
+    nothing came, and `subscriber.batch()` returns it at once; if there is nothing, it would wait.
 
     Args:
         hub: Open, on a `MemoryChannelsBackend`.

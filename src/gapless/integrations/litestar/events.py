@@ -59,10 +59,12 @@ class EventStream(Response[None]):
         heartbeat: Seconds without an event after which a comment is sent.
         retry: Seconds after which a client comes back.
         headers: More headers.
+        policy, max_backlog, max_backlog_bytes: Instead of the plugin's.
 
     Raises:
         ClientException: 400: the cursor is none, or there is no channel.
         NotFoundException: 404: a channel was not declared.
+        ConfigurationError: An argument is out of range.
     """
 
     def __init__(

@@ -99,7 +99,7 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
             raise
 
     async def put(self, item: bytes | None) -> None:
-        """Put a payload into the stream, before what waits; None ends the stream after what waits.
+        """Put a payload, an Event of channel "" and without id, before what waits; None ends the stream.
 
         Up to 31 events that an iteration has taken out of the backlog already come before it.
 
@@ -230,7 +230,7 @@ class Subscriber(HubSubscriber, LitestarSubscriber):
     def _append(self, entries: list[Entry]) -> None:
         hub = self._check_opened()
         if self._in_hand:
-            self._taken += entries
+            self._taken += entries  # the iterator in the hand goes on into them
         else:
             self._fold()
             self._hold(entries)
