@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from litestar.testing import TestClient
 
+from gapless._core.reader import POLICIES
 from tests.support.servers import Server
 
 ROOT = Path(__file__).parent.parent.parent
@@ -54,7 +55,9 @@ async def test_slow_clients_get_what_the_page_of_the_hub_says(capsys: pytest.Cap
 
     await main()
     page = (DOCS / "hub.md").read_text()
-    for line in capsys.readouterr().out.splitlines():
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(POLICIES)
+    for line in lines:
         policy, _, outcome = line.partition(": ")
         assert re.search(rf"\| `{policy}` \| .* \| {outcome} \|", page)
 

@@ -31,6 +31,7 @@ class Broken(MemoryChannelsBackend):
         self.fail: set[str] = set()
         self.hold = asyncio.Event()
         self.hold.set()
+        self.subscribing = asyncio.Event()
 
     async def publish(self, data: bytes, channels: Any) -> None:
         if data == b"fail":
@@ -40,6 +41,7 @@ class Broken(MemoryChannelsBackend):
     async def subscribe(self, channels: Any) -> None:
         if "subscribe" in self.fail:
             raise BackendError("no")
+        self.subscribing.set()
         await self.hold.wait()
         await super().subscribe(channels)
 
@@ -324,7 +326,7 @@ async def test_a_subscribe_that_is_cancelled_leaves_nothing(broken: Broken) -> N
     async with make(broken, channels=None, arbitrary_channels_allowed=True) as plugin:
         broken.hold.clear()
         subscribing = asyncio.create_task(plugin.subscribe("a"))
-        await asyncio.sleep(0.01)
+        await asyncio.wait_for(broken.subscribing.wait(), 5)
         subscribing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await subscribing
