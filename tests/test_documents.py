@@ -53,6 +53,14 @@ def test_the_keywords_in_the_documents_exist() -> None:
         assert f"`{name}`" in page
 
 
+def test_the_close_codes_in_the_documents_are_those_that_are_sent() -> None:
+    from gapless.transports import websocket
+
+    sent = {value for name, value in vars(websocket).items() if name.isupper() and value in range(4000, 5000)}
+    page = (ROOT / "docs" / "endpoints.md").read_text()
+    assert {int(code) for code in re.findall(r"^\| (4\d{3}) \|", page, re.MULTILINE)} == sent
+
+
 def test_the_guarantees_name_tests_that_exist() -> None:
     page = (ROOT / "docs/guarantees.md").read_text()
     named = re.findall(r"\[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\)", page)
