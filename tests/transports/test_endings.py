@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gapless import Channels, MemoryChannelsBackend
+from gapless import Channels, MemoryChannelsBackend, Subscriber
 from gapless.testing import settled
 from gapless.transports import pump
 from gapless.transports.sse import CHUNK_EVENTS, EventStream, Frames
@@ -36,8 +36,11 @@ class Stuck:
 async def serve_stream(hub: Channels, client: Stuck) -> None:
     subscriber = hub.subscribe("a")
     await subscriber.open()
-    stream = EventStream(subscriber, Frames(envelope=False, base64=False), heartbeat=15.0, retry=2.0)
-    await stream.serve(client.receive, client.send)
+    await stream_of(subscriber).serve(client.receive, client.send)
+
+
+def stream_of(subscriber: Subscriber) -> EventStream:
+    return EventStream(subscriber, Frames(envelope=False, base64=False), heartbeat=15.0, retry=2.0)
 
 
 async def serve_socket(hub: Channels, client: Stuck) -> None:
@@ -50,6 +53,7 @@ async def test_a_client_that_takes_nothing_does_not_keep_the_server_from_stoppin
 ) -> None:
     monkeypatch.setattr(pump, "LAST_SECONDS", 0.1)
     async with Channels(MemoryChannelsBackend(history=10)) as hub:
+        tasks = len(asyncio.all_tasks())
         client = Stuck()
         serving = asyncio.create_task(serve(hub, client))
         await until(lambda: hub.stats.subscribers and client.sent, "the client")
@@ -59,6 +63,34 @@ async def test_a_client_that_takes_nothing_does_not_keep_the_server_from_stoppin
         await asyncio.wait_for(serving, 5)
         if serve is serve_socket:
             assert client.sent[-1]["code"] == GOING_AWAY
+        await until(lambda: len(asyncio.all_tasks()) == tasks, "the end of what waits for the client")
+
+
+async def test_a_client_that_takes_nothing_of_a_hub_that_has_ended_already_does_not_keep_it_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pump, "LAST_SECONDS", 0.1)
+    async with Channels(MemoryChannelsBackend(history=10)) as hub:
+        client, subscriber = Stuck(), hub.subscribe("a")
+        await subscriber.open()
+        await hub.publish("x", "a")
+        await settled(hub)
+        hub.drain()
+        await asyncio.wait_for(stream_of(subscriber).serve(client.receive, client.send), 5)
+        assert client.waits
+
+
+async def test_who_is_cancelled_while_a_slow_client_is_given_up_is_cancelled() -> None:
+    async with Channels(MemoryChannelsBackend(history=10)) as hub:
+        client, subscriber = Stuck(), hub.subscribe("a")
+        await subscriber.open()
+        serving = asyncio.create_task(stream_of(subscriber).serve(client.receive, client.send))
+        await hub.publish("x", "a")
+        await until(lambda: client.waits, "the event")
+        subscriber.end("backlog")
+        serving.cancel()
+        await asyncio.wait({serving}, timeout=5)
+        assert serving.cancelled()
 
 
 async def test_clients_are_asked_to_come_back_at_different_times() -> None:
