@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -96,6 +97,21 @@ async def test_who_may_not_watch_gets_nothing(authorize: Callable[..., Any], sta
         assert "0-0" not in response.text
         assert await close_code(f"ws://{web.address}/ws?channel=secret") == codes.FORBIDDEN
         assert hub.stats.channels == 0
+
+
+async def test_routes_pass_on_how_events_are_sent() -> None:
+    app, hub = app_of(allow_all, envelope=True, base64=True, retry=7, mode="binary")
+    async with serving(app) as web:
+        async with listening(f"{web.url}/events?channel=a") as source:
+            chunks = source.response.aiter_raw()
+            assert (await anext(chunks)).startswith(b"retry: 7000\n")
+            await hub.publish("hello", "a")
+            sent = (await anext(chunks)).splitlines()[0].removeprefix(b"data: ")
+            assert json.loads(sent) == {"channel": "a", "data": b64encode(b"hello").decode()}
+        async with connect(f"ws://{web.address}/ws?channel=a") as socket:
+            await until(lambda: hub.stats.subscribers == 1, "the subscriber")
+            await hub.publish("hello", "a")
+            assert await socket.recv() == b"hello"
 
 
 def test_somebody_has_to_say_who_may_watch() -> None:

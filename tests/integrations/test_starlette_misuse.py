@@ -187,3 +187,12 @@ async def test_a_socket_that_was_accepted_already_is_an_error_that_says_so(hub: 
     async with serving(app) as web, connect(f"ws://{web.address}/ws"):
         await until(lambda: errors, "the error", 5)
     assert "accepted" in str(errors[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_channels", 0), ("heartbeat", 0), ("retry", -1), ("first_message_timeout", "10"), ("mode", "txt")],
+)
+def test_what_routes_are_made_with_is_looked_at_at_once(hub: Channels, name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        routes(hub, authorize=allow_all, **{name: value})

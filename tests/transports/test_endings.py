@@ -10,7 +10,8 @@ import pytest
 from gapless import Channels, MemoryChannelsBackend, Subscriber
 from gapless.testing import settled
 from gapless.transports import pump
-from gapless.transports.sse import CHUNK_EVENTS, EventStream, Frames
+from gapless.transports.frames import Frames
+from gapless.transports.sse import CHUNK_EVENTS, EventStream
 from gapless.transports.websocket import GOING_AWAY, TOO_SLOW, Socket
 from tests.support.waiting import until
 

@@ -17,8 +17,8 @@ from starlette.routing import Route
 
 from gapless import Channels, MemoryChannelsBackend
 from gapless.integrations.starlette import EventStream, lifespan
+from gapless.transports.frames import Frames
 from gapless.transports.sse import EventStream as Answer
-from gapless.transports.sse import Frames
 from tests.support.waiting import until
 from tests.support.web import Web, events, listening, serving
 

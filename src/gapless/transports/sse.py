@@ -1,4 +1,4 @@
-"""Server-sent events: the frames, and the pump of one connection.
+"""Server-sent events: the stream of one connection.
 
 Each event carries the cursor of its reader as its `id`, so that a browser's `EventSource`, which sends the
 last one back in the header `Last-Event-ID`, goes on exactly where it was. The stream begins with an id and no
@@ -11,19 +11,13 @@ from __future__ import annotations
 
 import logging
 import random
-import re
-from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import msgspec
-
-from gapless._core import cursor as cursors
-from gapless._core.event import Event, Gap
 from gapless._core.log import Entry
 from gapless.errors import BackendError, ConfigurationError, HubClosed
 from gapless.hub import Subscriber
+from gapless.transports.frames import Frames, id_line
 from gapless.transports.pump import Message, Pump, Receive, Send
 
 logger = logging.getLogger("gapless")
@@ -41,60 +35,6 @@ HEADERS: tuple[Header, ...] = (
 CHUNK_EVENTS = 128
 
 RETRY_AFTER_SECONDS = 2
-
-_NEWLINE = re.compile(rb"\r\n|\r|\n")
-
-
-class Frames:
-    """Makes the bytes of events, each once for all clients of a channel.
-
-    Args:
-        envelope: Send ``{"channel": ..., "data": ...}`` as data, and not the payload alone, which does not
-            say what channel it is of.
-        base64: Send payloads in base64. Without it a payload that is not UTF-8 is an event of the type
-            ``base64``, and each kind of line end arrives as a line feed.
-    """
-
-    def __init__(self, *, envelope: bool, base64: bool) -> None:
-        self._envelope = envelope
-        self._base64 = base64
-        # In Entry.frames, which is shared with whoever makes others.
-        self._key = f"sse{envelope:d}{base64:d}"
-        self._whole = f"{self._key}-whole"
-
-    def without_id(self, entry: Entry) -> bytes:
-        """Return the frame of an entry, but for its id and the empty line that ends it."""
-        frames = entry.frames
-        if frames is None:
-            frames = entry.frames = {}
-        frame: bytes | None = frames.get(self._key)
-        if frame is None:
-            frame = frames[self._key] = self._make(entry.item)
-        return frame
-
-    def with_id(self, entry: Entry) -> bytes:
-        """Return the whole frame for clients of one channel, whose cursors are equal."""
-        frames = entry.frames
-        frame: bytes | None = None if frames is None else frames.get(self._whole)
-        if frame is None:
-            channel, reached = entry.item.channel, entry.reached
-            cursor = None if reached is None else cursors.join([(cursors.digest(channel), reached)])
-            frame = self.without_id(entry) + _id(cursor)
-            entry.frames[self._whole] = frame
-        return frame
-
-    def _make(self, item: Event | Gap) -> bytes:
-        if isinstance(item, Gap):
-            return b"event: gap\ndata: " + msgspec.json.encode(gap_fields(item)) + b"\n"
-        kind, data = b"", item.data
-        is_text = not self._base64 and is_utf8(data)
-        if not is_text:
-            kind, data = b"" if self._base64 else b"event: base64\n", b64encode(data)
-        if self._envelope:
-            data = msgspec.json.encode({"channel": item.channel, "data": data.decode()})
-        if b"\n" in data or b"\r" in data:
-            return kind + b"".join(b"data: " + line + b"\n" for line in _NEWLINE.split(data))
-        return kind + b"data: " + data + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,27 +150,9 @@ class EventStream:
         parts: list[bytes] = []
         for entry in entries:
             subscriber.advance()
-            parts.append(frames.without_id(entry) + _id(subscriber.cursor))
+            parts.append(frames.without_id(entry) + id_line(subscriber.cursor))
         return b"".join(parts)
-
-
-def _id(cursor: str | None) -> bytes:
-    return b"\n" if cursor is None else b"id: " + cursor.encode() + b"\n\n"
 
 
 def _body(body: bytes, *, more: bool = True) -> Message:
     return {"type": "http.response.body", "body": body, "more_body": more}
-
-
-def gap_fields(gap: Gap) -> dict[str, Any]:
-    """Return a gap as clients get it."""
-    return {"channel": gap.channel, "after": gap.after, "reason": gap.reason, "lost": gap.lost}
-
-
-def is_utf8(data: bytes) -> bool:
-    """Return whether `data` is text that UTF-8 encodes."""
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -17,21 +17,18 @@ A client keeps the last id of each channel and sends them all in `after` when it
 from __future__ import annotations
 
 import asyncio
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import msgspec
 
-from gapless._core.event import Event, Gap
+from gapless._core.event import Gap
 from gapless._core.log import Entry
 from gapless.errors import BackendError, ConfigurationError, HubClosed, UnknownChannel
 from gapless.hub import Subscriber
+from gapless.transports.frames import PROTOCOL, envelope_of, text_of
 from gapless.transports.pump import Message, Pump, Receive, Send
-from gapless.transports.sse import gap_fields, is_utf8
-
-PROTOCOL = "gapless.v1"
 
 # Come back.
 TOO_SLOW = 4408
@@ -57,6 +54,16 @@ _FIRST_MESSAGE_CHARACTERS = 1024 * 1024
 
 Mode = Literal["text", "binary"]
 Subscribe = Callable[[Mapping[str, str] | None], Subscriber]
+
+
+def check_mode(mode: object) -> None:
+    """Check that frames of plain payloads are `text` or `binary`.
+
+    Raises:
+        ConfigurationError: They are neither.
+    """
+    if mode not in get_args(Mode):
+        raise ConfigurationError(f"mode: expected one of {', '.join(get_args(Mode))}, got {mode!r}")
 
 
 class ClosedError(Exception):
@@ -184,7 +191,7 @@ class Socket:
 
     async def _push_all(self, subscriber: Subscriber) -> None:
         pump = Pump(subscriber, None)
-        message_of = envelope if self._in_envelope else self._plain
+        message_of = _enveloped if self._in_envelope else self._plain
         send = self._send
 
         async def push() -> None:
@@ -209,46 +216,14 @@ class Socket:
         if isinstance(entry.item, Gap):
             return None
         data = entry.item.data
-        text = None if self._mode == "binary" else _cached(entry, "text", _text_of)
+        text = None if self._mode == "binary" else text_of(entry)
         if text is None:
             return {"type": "websocket.send", "bytes": data}
         return {"type": "websocket.send", "text": text}
 
 
-def envelope(entry: Entry) -> Message:
-    """Return the message of `gapless.v1` for an entry."""
-    return {"type": "websocket.send", "text": _cached(entry, PROTOCOL, _envelope_of)}
-
-
-def _cached(entry: Entry, key: str, make: Callable[[Entry], str | None]) -> str | None:
-    """Return what `make` makes of an entry; it is made once for all clients."""
-    frames = entry.frames
-    if frames is None:
-        frames = entry.frames = {}
-    if key not in frames:
-        frames[key] = make(entry)
-    text: str | None = frames[key]
-    return text
-
-
-def _text_of(entry: Entry) -> str | None:
-    item = entry.item
-    return item.data.decode() if isinstance(item, Event) and is_utf8(item.data) else None
-
-
-def _envelope_of(entry: Entry) -> str:
-    item = entry.item
-    fields: dict[str, Any]
-    if isinstance(item, Gap):
-        fields = {"gap": gap_fields(item)}
-        if entry.reached is not None:
-            fields["id"] = entry.reached
-    elif is_utf8(item.data):
-        fields = {"channel": item.channel, "id": item.id, "data": item.data.decode()}
-    else:
-        data = b64encode(item.data).decode()
-        fields = {"channel": item.channel, "id": item.id, "data": data, "base64": True}
-    return msgspec.json.encode(fields).decode()
+def _enveloped(entry: Entry) -> Message:
+    return {"type": "websocket.send", "text": envelope_of(entry)}
 
 
 async def close(send: Send, code: int, reason: str) -> None:

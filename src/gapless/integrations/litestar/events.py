@@ -15,9 +15,10 @@ from gapless.backends.arguments import check_seconds
 from gapless.errors import ConfigurationError
 from gapless.integrations.litestar.options import Options
 from gapless.integrations.litestar.subscriber import Subscriber
+from gapless.transports.frames import Frames
 from gapless.transports.pump import Receive, Send
 from gapless.transports.sse import EventStream as Stream
-from gapless.transports.sse import Frames, last_event_id, open_or_refuse
+from gapless.transports.sse import last_event_id, open_or_refuse
 
 if TYPE_CHECKING:
     from litestar import Request

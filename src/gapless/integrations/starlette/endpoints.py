@@ -1,26 +1,13 @@
-"""Starlette and FastAPI: endpoints from which clients watch channels, and resume.
-
-In a FastAPI route, where the application knows who asks:
-
-    @app.get("/orders/{customer}/events")
-    async def events(request: Request, customer: str) -> EventStream:
-        return EventStream(request, hub, f"orders:{customer}")
-
-Or `routes()`, where the client names the channels and a function of yours says whether it may.
-"""
+"""What a route returns or awaits: an event stream, or a WebSocket that is served."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from inspect import isawaitable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict, Unpack
 
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -29,19 +16,10 @@ from gapless.backends.arguments import check_seconds
 from gapless.errors import ConfigurationError, UnknownChannel
 from gapless.hub import Channels, Subscriber
 from gapless.transports import websocket as sockets
+from gapless.transports.frames import PROTOCOL, Frames
 from gapless.transports.pump import Send as SendMessage
-from gapless.transports.shutdown import ending_with_the_server
 from gapless.transports.sse import EventStream as Stream
-from gapless.transports.sse import Frames, last_event_id, open_or_refuse
-
-__all__ = ["EventStream", "allow_all", "lifespan", "routes", "serve_websocket"]
-
-logger = logging.getLogger("gapless")
-
-Authorize = Callable[[HTTPConnection, Sequence[str]], bool | Awaitable[bool]]
-
-# A request names so many channels at most.
-MAX_CHANNELS = 100
+from gapless.transports.sse import last_event_id, open_or_refuse
 
 
 class Options(TypedDict, total=False):
@@ -153,6 +131,8 @@ async def serve_websocket(
     Raises:
         ConfigurationError: The WebSocket was accepted already, or an argument is out of range.
     """
+    sockets.check_mode(mode)
+    check_seconds(first_message_timeout=first_message_timeout)
     if websocket.application_state is not WebSocketState.CONNECTING:
         raise ConfigurationError("websocket: it was accepted or closed already; pass it as the route gets it")
     names = [channels] if isinstance(channels, str) else list(channels)
@@ -174,64 +154,11 @@ async def serve_websocket(
     await socket.serve()
 
 
-def routes(
-    hub: Channels,
-    *,
-    authorize: Authorize,
-    events_path: str | None = "/events",
-    websocket_path: str | None = "/ws",
-    max_channels: int = MAX_CHANNELS,
-    **options: Unpack[Options],
-) -> list[BaseRoute]:
-    """Return routes where a client names the channels: ``/events?channel=a&channel=b``, and ``/ws`` likewise.
-
-    Args:
-        hub: Open when requests come.
-        authorize: Called with the connection and the channels; may be a coroutine function. Only True lets
-            the client in: what is false, or raises, is 403 (an `HTTPException` is its own answer), or a close
-            with 4503. `allow_all` lets everybody watch everything.
-        events_path: Of the server-sent events; None for no such route.
-        websocket_path: Of the WebSocket; None for no such route.
-        max_channels: That one client may name.
-        history, policy, max_backlog, max_backlog_bytes: As `Channels.subscribe()` has them, for each client.
-
-    Raises:
-        ConfigurationError: `authorize` is no function. Other arguments are looked at when a client comes.
-    """
-    if not callable(authorize):
-        raise ConfigurationError(f"authorize: expected a function, or allow_all, got {authorize!r}")
-
-    async def events(request: Request) -> Response:
-        names = request.query_params.getlist("channel")
-        if not 0 < len(names) <= max_channels:
-            raise HTTPException(400, f"name 1 to {max_channels} channels: ?channel=a&channel=b")
-        await _check(authorize, request, names)
-        return EventStream(request, hub, names, **options)
-
-    async def websocket(socket: WebSocket) -> None:
-        names = socket.query_params.getlist("channel")
-        refusal: tuple[int, str] | None = None
-        if not 0 < len(names) <= max_channels:
-            refusal = sockets.BAD_REQUEST, f"name 1 to {max_channels} channels: ?channel=a&channel=b"
-        else:
-            try:
-                await _check(authorize, socket, names)
-            except HTTPException as error:
-                refusal = sockets.FORBIDDEN, str(error.detail)
-        if refusal is None:
-            await serve_websocket(socket, hub, names, **options)
-        else:
-            # Accepted first: a browser sees no code of a handshake that fails.
-            protocol = sockets.PROTOCOL if sockets.PROTOCOL in _offered(socket) else None
-            await socket.accept(protocol)
-            await sockets.close(_sender(socket), *refusal)
-
-    found: list[BaseRoute] = []
-    if events_path is not None:
-        found.append(Route(events_path, events, methods=["GET"]))
-    if websocket_path is not None:
-        found.append(WebSocketRoute(websocket_path, websocket))
-    return found
+async def refuse_websocket(websocket: WebSocket, code: int, reason: str) -> None:
+    """Close a WebSocket that is not accepted yet, with a code that the client gets."""
+    # Accepted first: a browser sees no code of a handshake that fails.
+    await websocket.accept(PROTOCOL if PROTOCOL in _offered(websocket) else None)
+    await sockets.close(_sender(websocket), code, reason)
 
 
 def _sender(websocket: WebSocket) -> SendMessage:
@@ -248,38 +175,3 @@ def _sender(websocket: WebSocket) -> SendMessage:
 
 def _offered(websocket: WebSocket) -> tuple[str, ...]:
     return tuple(websocket.scope.get("subprotocols") or ())
-
-
-def allow_all(connection: HTTPConnection, channels: Sequence[str]) -> bool:  # noqa: ARG001
-    """Let everybody watch every channel."""
-    return True
-
-
-def lifespan(hub: Channels) -> Callable[[Any], AbstractAsyncContextManager[None]]:
-    """Return a lifespan that opens `hub`: `FastAPI(lifespan=lifespan(hub))`.
-
-    It ends the event streams as soon as the process is told to stop. Web servers wait for open responses
-    before they end the lifespan, and an event stream has no end of its own.
-    """
-
-    @asynccontextmanager
-    async def run(app: Any) -> AsyncIterator[None]:  # noqa: ARG001
-        async with hub:
-            with ending_with_the_server(hub):
-                yield
-
-    return run
-
-
-async def _check(authorize: Authorize, connection: HTTPConnection, names: Sequence[str]) -> None:
-    try:
-        allowed = authorize(connection, names)
-        if isawaitable(allowed):
-            allowed = await allowed
-    except HTTPException:
-        raise
-    except Exception as error:
-        logger.exception("authorize has failed: access is denied")
-        raise HTTPException(403, "not allowed") from error
-    if allowed is not True:
-        raise HTTPException(403, "not allowed")
