@@ -30,14 +30,15 @@ async def hub() -> Channels:
     return Channels(MemoryChannelsBackend(history=100), linger=0.05)
 
 
-@pytest.fixture
-async def web(hub: Channels) -> AsyncIterator[Web]:
-    async def stream(request: Request) -> EventStream:
-        options = OPTIONS | json.loads(request.query_params.get("options", "{}"))
-        return EventStream(request, hub, request.query_params.getlist("channel"), **options)
+# uvicorn alone has h11, and with its extra "standard", as FastAPI's, httptools.
+@pytest.fixture(params=["httptools", "h11"])
+async def web(hub: Channels, request: pytest.FixtureRequest) -> AsyncIterator[Web]:
+    async def stream(asked: Request) -> EventStream:
+        options = OPTIONS | json.loads(asked.query_params.get("options", "{}"))
+        return EventStream(asked, hub, asked.query_params.getlist("channel"), **options)
 
     app = Starlette(routes=[Route("/events", stream)], lifespan=lifespan(hub))
-    async with serving(app) as server:
+    async with serving(app, http=request.param) as server:
         yield server
 
 
