@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.libraries import LIMIT
@@ -123,15 +123,13 @@ FULL = Size(
 )
 
 # The selection of `make bench`.
-SHORT = Size(
-    repetitions=5,
+SHORT = replace(
+    FULL,
     long_repetitions={"asyncio": 5, "uvloop": 5},
     long_seconds={"asyncio": 2.0, "uvloop": 2.0},
     publish_seconds=0.3,
-    warm_seconds=0.1,
     settle_seconds=0.3,
     receive_share=0.6,
-    socket_seconds=3.0,
     latency_seconds=0.5,
 )
 
