@@ -15,10 +15,10 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from benchmarks.curves import CURVES, Curve
 from benchmarks.libraries import LIMIT, title
 from benchmarks.rows import METRICS
 from benchmarks.summary import Document, RowSummary, summaries
-from benchmarks.table import CURVES, Curve
 
 COLOURS = {"gapless": "#1b6ac9", LIMIT: "#b0b0b0"}
 OTHER_COLOUR = "#e0a458"

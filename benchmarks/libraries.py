@@ -99,6 +99,7 @@ LIBRARIES = {
     # In process: web servers with a broker in memory.
     "broadcaster": Library("sse-starlette with broadcaster", "broadcaster", OWN),
     "bare": Library("a bare ASGI loop", "bare", OWN),
+    "loop": Library("tasks and futures alone", "loop", OWN),
 }
 
 

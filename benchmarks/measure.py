@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from benchmarks.broker import Broker
@@ -85,14 +87,18 @@ def _alone(broker: Broker, job: Job) -> Figures:
 
 def _receive(broker: Broker, job: Job, load_job: Job) -> Figures:
     # The load is ready first: its start would disturb.
-    with Process(load_job) as load, Process(job) as measured:
+    with Process(load_job) as load, ExitStack() as stack:
+        processes = [stack.enter_context(Process(job)) for _ in range(job.options.get("processes", 1))]
         load.expect("ready")
-        measured.expect("ready")
+        for measured in processes:
+            measured.expect("ready")
         load.go()
-        measured.expect("warm")
+        for measured in processes:
+            measured.expect("warm")
         cpu = broker.cpu_seconds()
         load.go()
-        figures = measured.expect("result")
+        results = [measured.expect("result") for measured in processes]
+        figures = {name: fmean(result[name] for result in results) for name in results[0]}
         figures |= _server_cost(broker.cpu_seconds() - cpu, figures)
         return figures | load.expect("result")
 

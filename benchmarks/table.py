@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from benchmarks.libraries import others
 from benchmarks.rows import Must, Row
 
 KINDS = {"pubsub": "Pub/Sub", "streams": "Streams"}
 PEERS = {kind: others(kind) for kind in KINDS}
 PAYLOADS = {64: "64 B", 1024: "1 kB", 65536: "64 kB"}
+HISTORIES = (10, 1000, 10_000)
+PROCESSES = (2, 4, 8)
 CHANNELS = {1: "one channel", 100: "100", 1000: "1,000", 10_000: "10,000", 100_000: "100,000"}
 
 COSTS = ("cpu_us", "server_us")
@@ -64,6 +64,28 @@ PUBLISH = (
     _publish("publish-1000-streams", "streams", 1000),
     _publish("publish-100-streams-1kB", "streams", 100, 1024),
     _publish("publish-100-streams-64kB", "streams", 100, 65536),
+    Row(
+        "publish-100-pubsub-loop",
+        "the same as publish-100-pubsub, beside as many tasks that wait for a future each, and nothing else",
+        "publish",
+        "pubsub",
+        (),
+        ("rate", "cpu_us"),
+        {"concurrency": 100, "payload_bytes": 64},
+        against="loop",
+    ),
+    *(
+        Row(
+            f"publish-100-history-{history}",
+            f"publish, 100 concurrent, a history of {history:,}, Streams",
+            "publish",
+            "streams",
+            (),
+            ("rate", *COSTS),
+            {"concurrency": 100, "payload_bytes": 64, "history": history},
+        )
+        for history in HISTORIES
+    ),
 )  # fmt: skip
 
 
@@ -99,6 +121,19 @@ RECEIVE = (
         ("rate",),
         {"paced": False},
         against="unchained",
+    ),
+    *(
+        Row(
+            f"receive-{kind}-processes-{processes}",
+            f"the same as receive-{kind}-paced, in {processes} processes; CPU in each",
+            "receive",
+            kind,
+            (),
+            COSTS,
+            {"paced": True, "processes": processes},
+        )
+        for kind in KINDS
+        for processes in PROCESSES
     ),
 )
 
@@ -165,14 +200,14 @@ HUB = (
 _QUIET = (Must("client_percent", "below", 0.5), Must("server_percent", "below", 0.5))
 
 
-def _idle(kind: str, channels: int) -> Row:
+def idle(kind: str, channels: int) -> Row:
     name = f"idle-{kind}" if channels == 10_000 else f"idle-{kind}-{channels}"
     title = f"{CHANNELS[channels]}{' channels' if channels > 1 else ''} subscribed, nothing happens, {KINDS[kind]}"
     costs = ("client_percent", "server_percent")
     return Row(name, title, "idle", kind, _QUIET, costs, {"channels": channels}, others=PEERS[kind])
 
 
-IDLE = tuple(_idle(kind, channels) for kind in KINDS for channels in CHANNELS)
+IDLE = tuple(idle(kind, channels) for kind in KINDS for channels in CHANNELS)
 
 CHANNEL_MUSTS = (Must("subscribe_seconds", "below", 0.5), Must("traced_bytes", "below", 1000))
 
@@ -261,47 +296,3 @@ HEADLINE = (
 
 # What is in the headline if it was measured.
 SHOWN = (*HEADLINE, "outage-pubsub", "outage-streams")
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """How a figure grows: one line per library."""
-
-    title: str
-    axis: str
-    metric: str
-    points: tuple[tuple[int, str], ...]  # where on the axis, and which row
-
-
-BROKER_CURVES = tuple(
-    curve
-    for kind, shown in KINDS.items()
-    for curve in (
-        Curve(
-            f"publish, {shown}", "concurrent publishes", "rate",
-            (
-                (1, "publish-one" if kind == "pubsub" else "publish-one-streams"),
-                *((n, f"publish-{n}-{kind}") for n in (10, 100, 1000)),
-            ),
-        ),
-        Curve(
-            f"publish, 100 concurrent, {shown}", "bytes of payload", "rate",
-            (
-                (64, f"publish-100-{kind}"), (1024, f"publish-100-{kind}-1kB"),
-                (65536, f"publish-100-{kind}-64kB"),
-            ),
-        ),
-        Curve(
-            f"idle channels, {shown}", "channels", "client_percent",
-            tuple((channels, _idle(kind, channels).name) for channels in CHANNELS),
-        ),
-    )
-)  # fmt: skip
-
-CURVES = (
-    *BROKER_CURVES,
-    Curve(
-        "hub, in process, by delivery", "subscribers of one channel", "cpu_us",
-        tuple((n, f"fanout-{n}") for n in (10, 100, 1000, 10_000)),
-    ),
-)  # fmt: skip

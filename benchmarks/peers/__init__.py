@@ -82,6 +82,6 @@ def open_hub(job: Job) -> AbstractAsyncContextManager[Any]:
 
 def open_backend(job: Job) -> AbstractAsyncContextManager[Any]:
     """Give the library's backend, started, on connections of its own."""
-    keep = HISTORY if job.scenario == "publish" else UNTRIMMED
+    keep = job.options.get("history", HISTORY) if job.scenario == "publish" else UNTRIMMED
     backend: AbstractAsyncContextManager[Any] = adapter(job.library).open_backend(job.kind, job.port, keep)
     return backend

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from benchmarks.peers import CHANNEL, HISTORY, PREFIX, Command
+from benchmarks.peers import CHANNEL, HISTORY, PREFIX, UNTRIMMED, Command
 from benchmarks.peers.started import started
 from gapless import Channels, MemoryChannelsBackend
 from gapless.backends.redis import (
@@ -24,15 +24,16 @@ from gapless.backends.redis import (
 from gapless.integrations.starlette import EventStream, lifespan, serve_websocket
 
 
-def backend(kind: str, client: Any) -> RedisChannelsBackend:
+def backend(kind: str, client: Any, history: int = HISTORY) -> RedisChannelsBackend:
     if kind == "pubsub":
         return RedisChannelsPubSubBackend(redis=client, key_prefix=PREFIX)
-    return RedisChannelsStreamBackend(HISTORY, redis=client, key_prefix=PREFIX)
+    return RedisChannelsStreamBackend(history, redis=client, key_prefix=PREFIX)
 
 
-def open_backend(kind: str, port: int, keep: int) -> AbstractAsyncContextManager[Any]:  # noqa: ARG001
+def open_backend(kind: str, port: int, keep: int) -> AbstractAsyncContextManager[Any]:
     # What is trimmed was pushed before.
-    return started(lambda client: backend(kind, client), port)
+    history = HISTORY if keep == UNTRIMMED else keep
+    return started(lambda client: backend(kind, client, history), port)
 
 
 @asynccontextmanager

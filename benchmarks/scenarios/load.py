@@ -26,6 +26,7 @@ def run(
     burst: int | None,
     rate: int | None,
     paced: bool,  # noqa: ARG001 (the measured side is told the same)
+    processes: int = 1,  # noqa: ARG001 (the run starts them)
 ) -> None:
     own = publisher(job) if has_publisher(job) else None
     with RawConnection(job.port) as connection:

@@ -23,6 +23,7 @@ async def run(
     payload_bytes: int,
     seconds: float,
     warm_seconds: float,
+    history: int = 0,  # noqa: ARG001 (open_backend looks at it)
 ) -> None:
     payload = b"x" * payload_bytes
     async with open_backend(job) as backend:

@@ -22,6 +22,7 @@ async def run(
     events: int,
     warm_events: int,
     paced: bool,  # noqa: ARG001 (the load side is told the same)
+    processes: int = 1,  # noqa: ARG001 (the run starts them)
 ) -> None:
     async with open_backend(job) as backend:
         try:
