@@ -65,8 +65,8 @@ class RawConnection:
             count += 1
         return count
 
-    def read(self) -> None:
-        """Read one reply or push.
+    def read(self) -> Any:
+        """Read one reply or push, and return it.
 
         Raises:
             hiredis.ReplyError: It is a refusal.
@@ -75,6 +75,7 @@ class RawConnection:
             self._feed()
         if isinstance(reply, hiredis.ReplyError):
             raise reply
+        return reply
 
     def _feed(self) -> None:
         chunk = self._socket.recv(READ_BYTES)
