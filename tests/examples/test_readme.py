@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import re
 from pathlib import Path
 
 import pytest
 from litestar.testing import TestClient
 
-from gapless._core.reader import POLICIES
 from tests.support.servers import Server
 
 ROOT = Path(__file__).parent.parent.parent
@@ -48,18 +46,6 @@ async def test_the_hub_prints_what_its_page_says(capsys: pytest.CaptureFixture[s
 
     await main()
     assert f"```\n{capsys.readouterr().out}```" in (DOCS / "hub.md").read_text()
-
-
-async def test_slow_clients_get_what_the_page_of_the_hub_says(capsys: pytest.CaptureFixture[str]) -> None:
-    from examples.slow_clients import main
-
-    await main()
-    page = (DOCS / "hub.md").read_text()
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(POLICIES)
-    for line in lines:
-        policy, _, outcome = line.partition(": ")
-        assert re.search(rf"\| `{policy}` \| .* \| {outcome} \|", page)
 
 
 async def test_the_tests_of_an_application_pass() -> None:
