@@ -3,43 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.servers import Server
-from tests.support.web import listening
-
-ROOT = Path(__file__).parents[2]
-
-
-@asynccontextmanager
-async def application(app: str, server: Server) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """Run `app` as users do; give the process and its address."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "uvicorn", app, "--port", "0",
-        cwd=ROOT, env=os.environ | {"REDIS_URL": server.url}, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        assert process.stderr is not None
-        log = b""
-        async with asyncio.timeout(20):
-            while b"running on http://" not in log:
-                line = await process.stderr.readline()
-                assert line, log.decode()
-                log += line
-        yield process, log.decode().split("running on http://")[1].split()[0]
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+from tests.support.web import application, listening
 
 
 @pytest.mark.once

@@ -1,18 +1,24 @@
-"""A real web server in the event loop of the test, and a client that counts what it was sent."""
+"""Real web servers, in the event loop of the test or as processes, and a client of event streams."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
 from httpx_sse import EventSource, ServerSentEvent, aconnect_sse
 
+from tests.support.servers import Server
 from tests.support.waiting import until
+
+ROOT = Path(__file__).parents[2]
 
 
 class Web(uvicorn.Server):
@@ -46,6 +52,30 @@ async def serving(app: Any, **options: Any) -> AsyncIterator[Web]:
         server.should_exit = True
         async with asyncio.timeout(15):
             await running
+
+
+@asynccontextmanager
+async def application(
+    app: str, server: Server, *, port: int = 0
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """Run `app` as users do, on a free port of 127.0.0.1 or this one; give the process and its address."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "uvicorn", app, "--port", str(port),
+        cwd=ROOT, env=os.environ | {"REDIS_URL": server.url}, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        log = b""
+        async with asyncio.timeout(20):
+            while b"running on http://" not in log:
+                line = await process.stderr.readline()
+                assert line, log.decode()
+                log += line
+        yield process, log.decode().split("running on http://")[1].split()[0]
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 @asynccontextmanager
