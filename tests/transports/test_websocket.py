@@ -168,6 +168,34 @@ async def test_a_client_that_leaves_is_noticed(hub: Channels, web: Web) -> None:
     await until(lambda: len(asyncio.all_tasks()) <= tasks, "the end of the tasks")
 
 
+async def test_a_client_that_does_not_read_its_close_code_in_time_has_what_was_sent_and_none(
+    hub: Channels, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codes, "CLOSE_SECONDS", 0.1)
+    address = url(web, "a", policy="disconnect", max_backlog=50)
+    async with connect(address, max_queue=1, subprotocols=V1) as slow:
+        await slow.send("{}")
+        assert "ready" in json.loads(await slow.recv())
+        slow.transport.pause_reading()
+        number = 0
+        while not hub.stats.disconnected:
+            await hub.publish(str(number) + os.urandom(50_000).hex(), "a")
+            number += 1
+            await asyncio.sleep(0)
+        # The server has given it up, and the rest is the system's.
+        await until(lambda: not web.server_state.tasks, "the end of the application")
+        slow.transport.resume_reading()
+        found = []
+        async with asyncio.timeout(10):
+            with pytest.raises(ConnectionClosed) as end:
+                while True:
+                    found.append(json.loads(await slow.recv()))
+    assert end.value.rcvd is None
+    ids = [message["id"] for message in found]
+    assert ids == sorted(ids, key=lambda each: int(each.split("-")[0]))
+    assert 0 < len(ids) < number
+
+
 async def test_a_client_that_never_reads_is_ended_by_its_policy(hub: Channels, web: Web) -> None:
     address = url(web, "a", policy="disconnect", max_backlog=50)
     async with connect(address, max_queue=1) as slow, connect(url(web, "a")) as other:
