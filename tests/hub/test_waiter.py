@@ -419,8 +419,12 @@ def test_nothing_holds_what_has_ended(run: Any) -> None:
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are of Python 3.12")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_eager_tasks(loop: str) -> None:
+    def factory(loop: Any, coroutine: Any, *, context: Any = None, **_: Any) -> Any:
+        # Without what uvloop passes to it and Python 3.13.0 does not know: eager_start.
+        return asyncio.eager_task_factory(loop, coroutine, context=context)  # type: ignore[attr-defined]
+
     async def main() -> None:
-        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+        asyncio.get_running_loop().set_task_factory(factory)
         waiters, wakeups = [Waiter() for _ in range(3)], Wakeups()
         tasks = [asyncio.create_task(wait(waiter)) for waiter in waiters]
         wakeups.wake(waiters)
