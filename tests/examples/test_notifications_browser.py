@@ -83,3 +83,28 @@ async def test_a_browser_comes_back_by_itself_and_gets_what_it_has_missed_once(
             await notify(url, "after")
             await page.wait_for("texts.at(-1)", "after")
             assert await page.get("texts") == ["before", *report(3), "after"]
+
+
+async def test_a_browser_that_comes_back_while_the_broker_is_away_comes_back_again(
+    own_server: Server, tmp_path: Path
+) -> None:
+    with chromium(tmp_path / "profile") as driver:
+        page = Page(driver)
+        async with application(APP, own_server) as (process, address):
+            url = f"http://{address}"
+            await page.open(url)
+            await page.wait_for("opened", 1)
+            await notify(url, "before")
+            await page.wait_for("texts", ["before"])
+            process.kill()
+            await process.wait()
+        await work(own_server, "anna", 3)
+
+        own_server.pause()
+        async with application(APP, own_server, port=int(address.rpartition(":")[2])) as (process, _):
+            assert process.stderr is not None
+            async with asyncio.timeout(BACK_SECONDS):
+                while b"no event stream" not in await process.stderr.readline():
+                    pass
+            own_server.resume()
+            await page.wait_for("texts", ["before", *report(3)], BACK_SECONDS)

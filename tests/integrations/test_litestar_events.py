@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import httpx
@@ -93,6 +94,10 @@ async def test_a_server_that_is_away_is_503(own_server: Server) -> None:
         answer = await browser.get(f'{web.url}/events?channel=a&options={{"history":2}}')
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
         assert answer.json() == {"detail": "events are not available now"}
+        # EventSource would give up for ever.
+        answer = await browser.get(answer.url, headers={"Accept": "text/event-stream"})
+        assert answer.status_code == 200
+        assert re.fullmatch(r"retry: \d{4,5}\n\n", answer.text)
     await client.aclose()
 
 

@@ -241,8 +241,16 @@ async def test_the_end_of_the_server_ends_the_streams_and_spreads_the_return(hub
             async with asyncio.timeout(5):
                 chunks += [chunk async for chunk in response.aiter_raw()]
         assert (await client.get(f"{web.url}/events")).status_code == 503
-    (again,) = [int(line[7:]) for line in chunks[-1].splitlines() if line.startswith(b"retry: ")]
-    assert 2000 <= again <= 10_000
+        # Another status than 200, and EventSource would give up for ever.
+        put_off = await client.get(f"{web.url}/events", headers={"Accept": "text/event-stream"})
+        assert (put_off.status_code, put_off.headers["content-type"]) == (
+            200,
+            response.headers["content-type"],
+        )
+    for last in chunks[-1], put_off.content:
+        (again,) = [int(line[7:]) for line in last.splitlines() if line.startswith(b"retry: ")]
+        assert 2000 <= again <= 10_000
+    assert b"id:" not in put_off.content
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "1~zzz", "2~12345678.1-0", "1~" + "a" * 50_000, "%00%ff"])

@@ -34,6 +34,8 @@ HEADERS: tuple[Header, ...] = (
 # So many events are sent in one chunk, and one write, at most.
 CHUNK_EVENTS = 128
 
+# Status of a refusal after which a client may come back.
+UNAVAILABLE = 503
 RETRY_AFTER_SECONDS = 2
 
 
@@ -49,6 +51,11 @@ class Refusal:
 def last_event_id(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:
     """Return where a client was, as its request says: in the header that browsers send, or in the query."""
     return headers.get("last-event-id") or query.get("last_event_id") or None
+
+
+def accepts_events(headers: Mapping[str, str]) -> bool:
+    """Return whether a request is of an `EventSource`, or says that it takes what one takes."""
+    return "text/event-stream" in headers.get("accept", "")
 
 
 async def open_or_refuse(subscriber: Subscriber, *, resumes: bool) -> Refusal | None:
@@ -67,7 +74,7 @@ async def open_or_refuse(subscriber: Subscriber, *, resumes: bool) -> Refusal | 
         return Refusal(400, str(error))
     except (HubClosed, BackendError) as error:
         logger.warning("no event stream: %s", error)
-        return Refusal(503, "events are not available now", {"Retry-After": str(RETRY_AFTER_SECONDS)})
+        return Refusal(UNAVAILABLE, "events are not available now", {"Retry-After": str(RETRY_AFTER_SECONDS)})
     return None
 
 
@@ -105,6 +112,14 @@ class EventStream:
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})
         await send(_body(b"", more=False))
 
+    async def put_off(self, send: Send) -> None:
+        """Answer with a stream that ends at once, and asks the client to come back.
+
+        `EventSource` gives up for ever when the status is not 200, whatever the reason.
+        """
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        await send(_body(self._come_back(), more=False))
+
     async def serve(self, receive: Receive, send: Send) -> None:
         """Send until the client leaves, the hub is closed, or the subscriber was too slow."""
         cursor = self._subscriber.cursor
@@ -132,11 +147,14 @@ class EventStream:
                     await send(_body(b":\n\n"))
                 else:
                     await subscriber
-            # Clients that come back all at once would be a stampede.
-            again = self._retry * random.uniform(1, 5)  # noqa: S311 (jitter, not a secret)
-            await send(_body(b"retry: %d\n\n" % round(again * 1000), more=False))
+            await send(_body(self._come_back(), more=False))
 
         await self._pump.run(push, receive, "http.disconnect")
+
+    def _come_back(self) -> bytes:
+        # Clients that come back all at once would be a stampede.
+        again = self._retry * random.uniform(1, 5)  # noqa: S311 (jitter, not a secret)
+        return b"retry: %d\n\n" % round(again * 1000)
 
     def _chunk(self, entries: list[Entry]) -> bytes:
         self._subscriber.advance(len(entries))

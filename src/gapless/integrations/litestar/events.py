@@ -17,8 +17,8 @@ from gapless.integrations.litestar.options import Options
 from gapless.integrations.litestar.subscriber import Subscriber
 from gapless.transports.frames import Frames
 from gapless.transports.pump import Receive, Send
+from gapless.transports.sse import UNAVAILABLE, accepts_events, last_event_id, open_or_refuse
 from gapless.transports.sse import EventStream as Stream
-from gapless.transports.sse import last_event_id, open_or_refuse
 
 if TYPE_CHECKING:
     from litestar import Request
@@ -88,6 +88,7 @@ class EventStream(Response[None]):
             raise ClientException("no channel was named")
         after = last_event_id(request.headers, request.query_params)
         self._resumes = after is not None
+        self._may_put_off = accepts_events(request.headers)
         try:
             self._subscriber = plugin.prepare_subscriber(names, history, after=after, **options)
         except ChannelsException as error:
@@ -110,14 +111,15 @@ class EventStream(Response[None]):
         stream = Stream(
             self._subscriber, self._frames, heartbeat=self._heartbeat, retry=self._retry, headers=encoded
         )
-        return Answer(self._subscriber, stream, resumes=self._resumes)
+        return Answer(self._subscriber, stream, resumes=self._resumes, may_put_off=self._may_put_off)
 
 
 class Answer(ASGIResponse):
     """The stream, or why there is none."""
 
-    def __init__(self, subscriber: Subscriber, stream: Stream, *, resumes: bool) -> None:
+    def __init__(self, subscriber: Subscriber, stream: Stream, *, resumes: bool, may_put_off: bool) -> None:
         super().__init__()
+        self._may_put_off = may_put_off
         self._resumes = resumes
         self._subscriber = subscriber
         self._stream = stream
@@ -125,6 +127,9 @@ class Answer(ASGIResponse):
     async def __call__(self, scope: HTTPScope, receive: Any, send: Any) -> None:  # type: ignore[override]
         """Send until the client leaves, the hub is closed, or the subscriber was too slow."""
         refusal = await open_or_refuse(self._subscriber, resumes=self._resumes)
+        if refusal is not None and refusal.status == UNAVAILABLE and self._may_put_off:
+            await self._stream.put_off(cast("Send", send))
+            return
         if refusal is not None:
             answer = ASGIResponse(
                 body=msgspec.json.encode({"detail": refusal.detail}),

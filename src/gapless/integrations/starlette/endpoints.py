@@ -18,8 +18,8 @@ from gapless.hub import Channels, Subscriber
 from gapless.transports import websocket as sockets
 from gapless.transports.frames import PROTOCOL, Frames
 from gapless.transports.pump import Send as SendMessage
+from gapless.transports.sse import UNAVAILABLE, accepts_events, last_event_id, open_or_refuse
 from gapless.transports.sse import EventStream as Stream
-from gapless.transports.sse import last_event_id, open_or_refuse
 
 
 class Options(TypedDict, total=False):
@@ -74,6 +74,7 @@ class EventStream(Response):
             raise HTTPException(400, "no channel was named")
         after = last_event_id(request.headers, request.query_params)
         self._resumes = after is not None
+        self._may_put_off = accepts_events(request.headers)
         try:
             self._subscriber = hub.subscribe(names, after=after, **options)
         except UnknownChannel as error:
@@ -100,6 +101,9 @@ class EventStream(Response):
             await stream.serve_headers(send)
             return
         refusal = await open_or_refuse(subscriber, resumes=self._resumes)
+        if refusal is not None and refusal.status == UNAVAILABLE and self._may_put_off:
+            await stream.put_off(send)
+            return
         if refusal is not None:
             answer = JSONResponse({"detail": refusal.detail}, refusal.status, refusal.headers)
             await answer(scope, receive, send)
