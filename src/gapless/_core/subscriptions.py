@@ -187,7 +187,8 @@ class Subscriptions:
             return None, []
         subscription.live = True
         subscription.refused = False
-        self.live[wire_name] = subscription
+        # Under its own name: the one that was received is a copy, to be let go.
+        self.live[subscription.wire_name] = subscription
         return subscription, _settle(subscription, None)
 
     def refuse(self, error: BackendError) -> tuple[Subscription | None, list[Ticket]]:

@@ -95,9 +95,10 @@ class Repairs:
             logger.debug("positions of %d channels are unknown: %s", len(subscriptions), error)
             return
         seconds, microseconds = map(int, replies[0])
+        now_ms = seconds * 1000 + microseconds // 1000
         last_ids = [last_id for reply in replies[1:] for last_id in reply]
         for subscription, last_id in zip(subscriptions, last_ids, strict=True):
-            subscription.chain.begin(last_id, seconds * 1000 + microseconds // 1000)
+            subscription.chain.begin(last_id, now_ms)
 
     def push(self, subscription: Subscription, push: Push) -> bool:
         """A frame that does not follow the last entry: return whether to deliver it now."""
