@@ -83,7 +83,7 @@ class World:
         self.owed_from = 0
         for _ in range(earlier):
             self.publish()
-        self.subscription = Subscription("room", b"room")
+        self.subscription = Subscription("room", b"room", chained=True)
         self.subscription.live = True
         # Hour-long outages are not part of this: the streams' time to live ends them in `expire`.
         self.recovery = Recovery(Kept(history, HOUR_MS), RESUME_TTL_MS)

@@ -30,7 +30,16 @@ class Ticket:
 
 
 class Subscription:
-    """One channel from the call that wanted it to the call that no longer does."""
+    """One channel from the call that wanted it to the call that no longer does.
+
+    Args:
+        channel: Its name.
+        wire_name: The name that stands in a push.
+        chained: Whether its events have ids.
+
+    Attributes:
+        chain: Where it stands, if it is `chained`; else there is none, and to look for it is a bug.
+    """
 
     __slots__ = (
         "callers",
@@ -47,7 +56,9 @@ class Subscription:
         "wire_name",
     )
 
-    def __init__(self, channel: str, wire_name: bytes) -> None:
+    chain: Chain
+
+    def __init__(self, channel: str, wire_name: bytes, *, chained: bool = False) -> None:
         self.channel = channel
         self.wire_name = wire_name
         self.wanted = True
@@ -64,6 +75,6 @@ class Subscription:
         # that the cancellation of another must not end it.
         self.callers = 0
         self.claimed = False
-        # Where it stands; without meaning where there are no ids (Pub/Sub).
-        self.chain = Chain(channel)
         self.tickets: list[Ticket] | None = None
+        if chained:
+            self.chain = Chain(channel)

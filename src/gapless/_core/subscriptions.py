@@ -47,9 +47,13 @@ class _Command:
 
 
 class Subscriptions:
-    """The wanted and the confirmed channels of one process, on one connection at a time."""
+    """The wanted and the confirmed channels of one process, on one connection at a time.
 
-    def __init__(self) -> None:
+    chained: Whether their events have ids.
+    """
+
+    def __init__(self, *, chained: bool = False) -> None:
+        self._chained = chained
         # Confirmed channels by the name that stands in a push. Read by the hot path.
         self.live: dict[bytes, Subscription] = {}
         self._wanted: dict[str, Subscription] = {}
@@ -77,7 +81,7 @@ class Subscriptions:
         for channel, wire_name in names:
             subscription = self._wanted.get(channel)
             if subscription is None:
-                subscription = Subscription(channel, wire_name)
+                subscription = Subscription(channel, wire_name, chained=self._chained)
                 self._wanted[channel] = subscription
                 ticket.new.append(subscription)
             elif subscription.refused:

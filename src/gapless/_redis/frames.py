@@ -35,6 +35,8 @@ class FramedPushLink(PushLink):
     durable: Whether the server's restart loses nothing; None to find out.
     """
 
+    chained = True
+
     def __init__(
         self,
         source: ConnectionSource,

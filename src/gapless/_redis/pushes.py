@@ -34,6 +34,8 @@ class PushLink:
     """Subscribes and receives. Pushed messages are bare payloads; see `frames.py` for the other kind."""
 
     name = "subscriber"
+    # Whether what is pushed has ids.
+    chained = False
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class PushLink:
         deliver: Callable[[list[Item], int], None],
         note: Callable[[list[Gap]], None],
     ) -> None:
-        self.subscriptions = Subscriptions()
+        self.subscriptions = Subscriptions(chained=self.chained)
         self.link = Link(source, self, timing)
         self._deliver = deliver
         self._note = note
