@@ -8,8 +8,7 @@ INFO is forbidden, every connection counts as another server.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gapless._core.entries import NOTHING, id_of
 from gapless._core.history import BEGINNING
@@ -24,8 +23,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
 NO_REPLICATION = "0" * 40
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """run_id: changes with every start of a server; None if unknown.
 
     durable: The server writes to disk before it answers, has no replica, and was never one, so that its

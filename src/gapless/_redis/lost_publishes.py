@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gapless._core.absence import Findings, doubt
 from gapless._core.backoff import Backoff
@@ -34,8 +34,7 @@ CLOCK_MARGIN_MS = 100
 StreamKeys = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """What a publish leaves on the server.
 
     Attributes:

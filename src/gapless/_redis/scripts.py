@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """A script's text and its SHA1 digest, as the server computes it."""
 
     body: bytes
@@ -17,6 +16,6 @@ class Script:
 
 def load(name: str) -> Script:
     """Return the script in the file `name` beside this module."""
-    body = resources.files("gapless._redis").joinpath(name).read_bytes()
+    body = Path(__file__).with_name(name).read_bytes()
     # The server names scripts by SHA1 (Redis documentation, EVALSHA); it protects nothing.
     return Script(body, hashlib.sha1(body, usedforsecurity=False).hexdigest().encode())

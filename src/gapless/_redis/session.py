@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from gapless._core.entries import Kept
 from gapless._core.event import Gap
@@ -31,8 +30,7 @@ from gapless.errors import BackendError, BackendUnavailable
 logger = logging.getLogger("gapless")
 
 
-@dataclass(frozen=True, slots=True)
-class Streams:
+class Streams(NamedTuple):
     """What a session must know to make up for missed events.
 
     resume_ttl_ms: Time to live of a last id. sweep_interval: Seconds between two sweeps. durable: The

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from gapless._core.event import Gap
 from gapless._core.reads import Refill
@@ -34,8 +33,7 @@ class Bounds(TypedDict, total=False):
     on_gap: Callable[[Gap], object] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What is the same in every loop."""
 
     source: ConnectionSource

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -110,7 +109,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         self._script_options = (operator, history, "" if ttl is None else ttl, resume_ttl_ms, pushed)
         self._durable = durable
         streams = Streams(self._keys, Kept(history, ttl), resume_ttl_ms, sweep_interval, durable)
-        self._settings = replace(self._settings, streams=streams)
+        self._settings = self._settings._replace(streams=streams)
 
     async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
         """Return the history of a channel, returning at most limit messages, oldest first.
