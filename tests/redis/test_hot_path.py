@@ -7,7 +7,8 @@ import gc
 import sys
 import tracemalloc
 from collections import Counter
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -117,20 +118,41 @@ async def test_a_large_tick_leaves_in_pieces_of_some_kilobytes(backend: Any) -> 
     assert max(transport.writes) < 10_000
 
 
-async def test_memory_per_channel(make_backend: MakeBackend, kind: str) -> None:
-    names = [f"organisation-{number:07d}" for number in range(10_000)]
-    backend = make_backend(key_prefix="bench")
-    await backend.subscribe(["warm-up"])
+@contextmanager
+def at_most(bound_bytes: int) -> Iterator[None]:
+    """Fail if more bytes than these are allocated in the block, and still there at its end."""
     gc.collect()
     tracemalloc.start()
     try:
-        await backend.subscribe(names)
+        yield
         gc.collect()
         traced_bytes, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
+    assert traced_bytes <= bound_bytes
+
+
+NAMES = [f"organisation-{number:07d}" for number in range(10_000)]
+
+
+async def test_memory_per_channel(make_backend: MakeBackend, kind: str) -> None:
+    backend = make_backend(key_prefix="bench")
+    await backend.subscribe(["warm-up"])
     # The subscription, the name that stands in a push, the two tables; Streams: also the chain.
-    assert traced_bytes / len(names) <= {"pubsub": 250, "streams": 365}[kind]
+    with at_most({"pubsub": 250, "streams": 365}[kind] * len(NAMES)):
+        await backend.subscribe(NAMES)
+
+
+async def test_where_a_channel_stands_is_kept_once(client: Any) -> None:
+    backend = RedisChannelsStreamBackend(1, redis=client, key_prefix="bench")
+    await backend.publish(b"before", NAMES)
+    await backend.subscribe(["warm-up"])
+    async with aclosing(backend.stream_events()) as stream:
+        with at_most(415 * len(NAMES)):
+            await backend.subscribe(NAMES)
+            await backend.publish(b"after", NAMES)
+            await take(stream, len(NAMES))
+    await backend.on_shutdown()
 
 
 async def test_subscribing_to_ten_thousand_channels_takes_few_commands(

@@ -79,12 +79,12 @@ class Chain:
             is_new = is_newer(push.mark, self._floor)
             begins = self._base is None or push.previous == self._base or kept.history == 0
             if is_new and begins and push.data is not None:
+                self._base = None  # the caller's `tip` says it from here on
                 return True
             if self._base is None:
                 if not is_new:
                     return False
-                # By reference: everything from its predecessor on.
-                self._base = push.previous
+                self._base = push.previous  # by reference: everything from its predecessor on
         elif push.mark == self.tip:
             return False
         if self.tip is not SYNCING:
@@ -281,7 +281,7 @@ class Chain:
         else:
             # Late pushes of a stream that is gone can link to `base`: they must not pass for the next ones.
             is_past = self._floor == NOTHING or (base != NOTHING and is_newer(base, self._floor))
-            self.tip = base if is_past else FRESH
+            self.tip, self._base = (base, None) if is_past else (FRESH, base)
             self.release()
 
     def _is_new(self, mark: bytes, base: bytes) -> bool:
