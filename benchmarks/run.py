@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from tests.support.servers import Server
 from benchmarks import host
 from benchmarks.broker import Broker
 from benchmarks.clock import usable_cores
-from benchmarks.libraries import LIBRARIES, LIMIT
+from benchmarks.libraries import LIBRARIES, LIMIT, ROOT
 from benchmarks.measure import measure
 from benchmarks.progress import Progress, Step
 from benchmarks.rows import Row
@@ -61,6 +62,8 @@ def run(
     started, clock = datetime.now(UTC), time.monotonic()
     load_before = host.load_average()
     measurements: list[dict[str, Any]] = []
+    # As pip has done with all others; nobody has, where PYTHONDONTWRITEBYTECODE is set.
+    compileall.compile_dir(ROOT / "src", quiet=1)
     with ExitStack() as stack:
         server = Server(binary)
         # Before it starts: an interrupt while it does must not leave it behind.
