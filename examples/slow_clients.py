@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from typing import Literal, get_args
+from typing import get_args
 
 import uvicorn
 from redis.asyncio import Redis
@@ -13,12 +13,11 @@ from starlette.websockets import WebSocket
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from gapless import Channels, RedisChannelsStreamBackend
+from gapless import Channels, Policy, RedisChannelsStreamBackend
 from gapless.integrations.starlette import lifespan, serve_websocket
 
 EVENTS = 2000
 EVENT_BYTES = 4096
-Policy = Literal["backoff", "dropleft", "disconnect", "spill"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 

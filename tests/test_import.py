@@ -34,7 +34,7 @@ def test_what_a_backend_does_not_need_is_not_loaded() -> None:
 
 @pytest.mark.parametrize("name", gapless.__all__)
 def test_every_public_name_is_there(name: str) -> None:
-    assert getattr(gapless, name).__name__ == name
+    assert hasattr(gapless, name)
     assert name in dir(gapless)
 
 

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from gapless._core.event import Event, Gap
+from gapless._core.reader import Policy
 from gapless.backends.base import ChannelsBackend
 from gapless.backends.memory import MemoryChannelsBackend
 from gapless.backends.redis import (
@@ -37,6 +38,7 @@ __all__ = [
     # The hub
     "Channels",
     "HubStats",
+    "Policy",
     "Subscriber",
     "SubscriberStats",
     # What a consumer sees
