@@ -152,7 +152,7 @@ class Channels:
         """Queue a publish; errors are counted and given to `on_publish_error`. May be called in any thread.
 
         Those to one channel keep their order, so one is sent when the one before it is confirmed: for many
-        events on one channel, several `publish()` at once are faster.
+        events on one channel, several `publish()` at once are faster. A `publish()` does not wait for them.
 
         Raises:
             BackendUnavailable: The queue is full. In another thread, it is an error like those that follow.
