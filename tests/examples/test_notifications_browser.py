@@ -38,9 +38,13 @@ class Page:
         self._driver = driver
 
     async def open(self, url: str) -> None:
+        """Listen, and get one event."""
         # Of the same origin, so that the browser lets its scripts connect.
         await asyncio.to_thread(self._driver.get, f"{url}/openapi.json")
         await asyncio.to_thread(self._driver.execute_script, LISTEN)
+        await self.wait_for("opened", 1)
+        await notify(url, "before")
+        await self.wait_for("texts", ["before"])
 
     async def get(self, name: str) -> Any:
         return await asyncio.to_thread(self._driver.execute_script, f"return {name}")
@@ -65,11 +69,7 @@ async def test_a_browser_comes_back_by_itself_and_gets_what_it_has_missed_once(
     with chromium(tmp_path / "profile") as driver:
         page = Page(driver)
         async with application(APP, server) as (process, address):
-            url = f"http://{address}"
-            await page.open(url)
-            await page.wait_for("opened", 1)
-            await notify(url, "before")
-            await page.wait_for("texts", ["before"])
+            await page.open(f"http://{address}")
             process.send_signal(number)
             async with asyncio.timeout(15):
                 await process.wait()
@@ -80,7 +80,7 @@ async def test_a_browser_comes_back_by_itself_and_gets_what_it_has_missed_once(
 
         async with application(APP, server, port=int(address.rpartition(":")[2])):
             await page.wait_for("opened", 2, BACK_SECONDS)
-            await notify(url, "after")
+            await notify(f"http://{address}", "after")
             await page.wait_for("texts.at(-1)", "after")
             assert await page.get("texts") == ["before", *report(3), "after"]
 
@@ -91,11 +91,7 @@ async def test_a_browser_that_comes_back_while_the_broker_is_away_comes_back_aga
     with chromium(tmp_path / "profile") as driver:
         page = Page(driver)
         async with application(APP, own_server) as (process, address):
-            url = f"http://{address}"
-            await page.open(url)
-            await page.wait_for("opened", 1)
-            await notify(url, "before")
-            await page.wait_for("texts", ["before"])
+            await page.open(f"http://{address}")
             process.kill()
             await process.wait()
         await work(own_server, "anna", 3)

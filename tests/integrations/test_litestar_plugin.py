@@ -332,6 +332,8 @@ def test_what_does_not_go_together_is_refused() -> None:
         ChannelsPlugin(backend, channels=["a"], subscriber_class=litestar.channels.Subscriber)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="policy"):
         ChannelsPlugin(backend, channels=["a"], subscriber_backlog_strategy="drop")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="ws_send_mode"):
+        ChannelsPlugin(backend, channels=["a"], ws_send_mode="txt")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="max_backlog"):
         ChannelsPlugin(backend, channels=["a"], subscriber_max_backlog=-1)
     with pytest.raises(ConfigurationError, match="drain_timeout"):

@@ -53,14 +53,13 @@ class Frames:
 
     def with_id(self, entry: Entry) -> bytes:
         """Return the whole frame for clients of one channel, whose cursors are equal."""
-        frames = entry.frames
-        frame: bytes | None = None if frames is None else frames.get(self._whole)
-        if frame is None:
-            channel, reached = entry.item.channel, entry.reached
-            cursor = None if reached is None else cursors.join([(cursors.digest(channel), reached)])
-            frame = self.without_id(entry) + id_line(cursor)
-            entry.frames[self._whole] = frame
+        frame: bytes = once(entry, self._whole, self._make_whole)
         return frame
+
+    def _make_whole(self, entry: Entry) -> bytes:
+        channel, reached = entry.item.channel, entry.reached
+        cursor = None if reached is None else cursors.join([(cursors.digest(channel), reached)])
+        return self.without_id(entry) + id_line(cursor)
 
     def _make(self, entry: Entry) -> bytes:
         item = entry.item

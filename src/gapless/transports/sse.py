@@ -34,8 +34,6 @@ HEADERS: tuple[Header, ...] = (
 # So many events are sent in one chunk, and one write, at most.
 CHUNK_EVENTS = 128
 
-# Status of a refusal after which a client may come back.
-UNAVAILABLE = 503
 RETRY_AFTER_SECONDS = 2
 
 
@@ -48,41 +46,32 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def last_event_id(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:
-    """Return where a client was, as its request says: in the header that browsers send, or in the query."""
-    return headers.get("last-event-id") or query.get("last_event_id") or None
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request for a stream says.
 
-
-def accepts_events(headers: Mapping[str, str]) -> bool:
-    """Return whether a request is of an `EventSource`, or says that it takes what one takes."""
-    return "text/event-stream" in headers.get("accept", "")
-
-
-async def open_or_refuse(subscriber: Subscriber, *, resumes: bool) -> Refusal | None:
-    """Open a subscriber for a stream; return what to answer if that can't be.
-
-    Args:
-        subscriber: Not open yet.
-        resumes: Whether the client has said where it was.
+    Attributes:
+        after: Where the client was; None if it does not say.
+        as_event_source: Whether it says that it takes an event stream, as `EventSource` does.
     """
-    try:
-        await subscriber.open()
-    except ConfigurationError as error:
-        if not resumes:
-            # Of the application's arguments, not of the client's.
-            raise
-        return Refusal(400, str(error))
-    except (HubClosed, BackendError) as error:
-        logger.warning("no event stream: %s", error)
-        return Refusal(UNAVAILABLE, "events are not available now", {"Retry-After": str(RETRY_AFTER_SECONDS)})
-    return None
+
+    after: str | None
+    as_event_source: bool
+
+
+def asked(headers: Mapping[str, str], query: Mapping[str, str]) -> Asked:
+    """Return what a request says. Where it was is in the header that browsers send, or in the query."""
+    return Asked(
+        after=headers.get("last-event-id") or query.get("last_event_id") or None,
+        as_event_source="text/event-stream" in headers.get("accept", ""),
+    )
 
 
 class EventStream:
     """The answer to one request.
 
     Args:
-        subscriber: Open; it is closed when the answer ends.
+        subscriber: Not open yet for `answer()`, open for `serve()`; it is closed when the answer ends.
         frames: Makes the bytes.
         heartbeat: Seconds without an event after which a comment is sent, so that proxies keep the
             connection, and a client that is gone is noticed.
@@ -109,16 +98,31 @@ class EventStream:
 
     async def serve_headers(self, send: Send) -> None:
         """Answer HEAD: the headers, and the end, which a stream has not."""
-        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        await self._send_headers(send)
         await send(_body(b"", more=False))
 
-    async def put_off(self, send: Send) -> None:
-        """Answer with a stream that ends at once, and asks the client to come back.
+    async def answer(self, asked: Asked, receive: Receive, send: Send) -> Refusal | None:
+        """Open the subscriber and serve; or return what to answer instead.
 
-        `EventSource` gives up for ever when the status is not 200, whatever the reason.
+        `EventSource` gives up for ever when the status is not 200. So who accepts event streams gets one also
+        while there are no events to be had: it ends at once, and asks the client to come back.
         """
-        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
-        await send(_body(self._come_back(), more=False))
+        try:
+            await self._subscriber.open()
+        except ConfigurationError as error:
+            if asked.after is None:
+                # Of the application's arguments, not of the client's.
+                raise
+            return Refusal(400, str(error))
+        except (HubClosed, BackendError) as error:
+            logger.warning("no event stream: %s", error)
+            if not asked.as_event_source:
+                return Refusal(503, "events are not available now", {"Retry-After": str(RETRY_AFTER_SECONDS)})
+            await self._send_headers(send)
+            await send(_body(self._come_back(), more=False))
+            return None
+        await self.serve(receive, send)
+        return None
 
     async def serve(self, receive: Receive, send: Send) -> None:
         """Send until the client leaves, the hub is closed, or the subscriber was too slow."""
@@ -131,7 +135,7 @@ class EventStream:
 
         async def push() -> None:
             # In here, so that the subscriber is closed also if the client has left already.
-            await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+            await self._send_headers(send)
             await send(_body(beginning))
             # No coroutine of ours between the event and the server: this is where a client's events cost.
             while True:
@@ -150,6 +154,9 @@ class EventStream:
             await send(_body(self._come_back(), more=False))
 
         await self._pump.run(push, receive, "http.disconnect")
+
+    async def _send_headers(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
 
     def _come_back(self) -> bytes:
         # Clients that come back all at once would be a stampede.

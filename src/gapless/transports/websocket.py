@@ -56,14 +56,11 @@ Mode = Literal["text", "binary"]
 Subscribe = Callable[[Mapping[str, str] | None], Subscriber]
 
 
-def check_mode(mode: object) -> None:
-    """Check that frames of plain payloads are `text` or `binary`.
-
-    Raises:
-        ConfigurationError: They are neither.
-    """
-    if mode not in get_args(Mode):
-        raise ConfigurationError(f"mode: expected one of {', '.join(get_args(Mode))}, got {mode!r}")
+def check_mode(**named: object) -> None:
+    """Check that each value is a `Mode`."""
+    for name, value in named.items():
+        if value not in get_args(Mode):
+            raise ConfigurationError(f"{name}: expected one of {', '.join(get_args(Mode))}, got {value!r}")
 
 
 class ClosedError(Exception):

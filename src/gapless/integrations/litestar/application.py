@@ -25,6 +25,7 @@ from gapless.integrations.litestar.adapters import hub_backend, keeps_history
 from gapless.integrations.litestar.sockets import Settings
 from gapless.integrations.litestar.subscriber import Subscriber
 from gapless.transports.shutdown import ending_with_the_server
+from gapless.transports.websocket import check_mode
 
 if TYPE_CHECKING:
     from litestar.types import Guard, LitestarEncodableType, TypeEncodersMap
@@ -79,6 +80,7 @@ class ApplicationPlugin(LitestarPlugin):
         **hub_options: Unpack[HubOptions],
     ) -> None:
         _check_subscriber_class(subscriber_class)
+        check_mode(ws_send_mode=ws_send_mode)
         names = tuple(dict.fromkeys(channels or ()))
         # Keeps what `encode_data()` needs, and starts nothing.
         super().__init__(

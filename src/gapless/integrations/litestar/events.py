@@ -17,7 +17,7 @@ from gapless.integrations.litestar.options import Options
 from gapless.integrations.litestar.subscriber import Subscriber
 from gapless.transports.frames import Frames
 from gapless.transports.pump import Receive, Send
-from gapless.transports.sse import UNAVAILABLE, accepts_events, last_event_id, open_or_refuse
+from gapless.transports.sse import Asked, asked
 from gapless.transports.sse import EventStream as Stream
 
 if TYPE_CHECKING:
@@ -86,11 +86,9 @@ class EventStream(Response[None]):
         names = (channels,) if isinstance(channels, str) else tuple(channels)
         if not names:
             raise ClientException("no channel was named")
-        after = last_event_id(request.headers, request.query_params)
-        self._resumes = after is not None
-        self._may_put_off = accepts_events(request.headers)
+        self._asked = asked(request.headers, request.query_params)
         try:
-            self._subscriber = plugin.prepare_subscriber(names, history, after=after, **options)
+            self._subscriber = plugin.prepare_subscriber(names, history, after=self._asked.after, **options)
         except ChannelsException as error:
             raise NotFoundException(str(error)) from error
         except ConfigurationError:
@@ -111,25 +109,20 @@ class EventStream(Response[None]):
         stream = Stream(
             self._subscriber, self._frames, heartbeat=self._heartbeat, retry=self._retry, headers=encoded
         )
-        return Answer(self._subscriber, stream, resumes=self._resumes, may_put_off=self._may_put_off)
+        return Answer(stream, self._asked)
 
 
 class Answer(ASGIResponse):
     """The stream, or why there is none."""
 
-    def __init__(self, subscriber: Subscriber, stream: Stream, *, resumes: bool, may_put_off: bool) -> None:
+    def __init__(self, stream: Stream, asked: Asked) -> None:
         super().__init__()
-        self._may_put_off = may_put_off
-        self._resumes = resumes
-        self._subscriber = subscriber
         self._stream = stream
+        self._asked = asked
 
     async def __call__(self, scope: HTTPScope, receive: Any, send: Any) -> None:  # type: ignore[override]
         """Send until the client leaves, the hub is closed, or the subscriber was too slow."""
-        refusal = await open_or_refuse(self._subscriber, resumes=self._resumes)
-        if refusal is not None and refusal.status == UNAVAILABLE and self._may_put_off:
-            await self._stream.put_off(cast("Send", send))
-            return
+        refusal = await self._stream.answer(self._asked, cast("Receive", receive), cast("Send", send))
         if refusal is not None:
             answer = ASGIResponse(
                 body=msgspec.json.encode({"detail": refusal.detail}),
@@ -138,5 +131,3 @@ class Answer(ASGIResponse):
                 headers=dict(refusal.headers),
             )
             await answer(scope, receive, send)
-            return
-        await self._stream.serve(cast("Receive", receive), cast("Send", send))

@@ -18,8 +18,8 @@ from gapless.hub import Channels, Subscriber
 from gapless.transports import websocket as sockets
 from gapless.transports.frames import PROTOCOL, Frames
 from gapless.transports.pump import Send as SendMessage
-from gapless.transports.sse import UNAVAILABLE, accepts_events, last_event_id, open_or_refuse
 from gapless.transports.sse import EventStream as Stream
+from gapless.transports.sse import asked
 
 
 class Options(TypedDict, total=False):
@@ -72,11 +72,9 @@ class EventStream(Response):
         names = [channels] if isinstance(channels, str) else list(channels)
         if not names:
             raise HTTPException(400, "no channel was named")
-        after = last_event_id(request.headers, request.query_params)
-        self._resumes = after is not None
-        self._may_put_off = accepts_events(request.headers)
+        self._asked = asked(request.headers, request.query_params)
         try:
-            self._subscriber = hub.subscribe(names, after=after, **options)
+            self._subscriber = hub.subscribe(names, after=self._asked.after, **options)
         except UnknownChannel as error:
             raise HTTPException(404, str(error)) from error
         except ConfigurationError:
@@ -100,15 +98,11 @@ class EventStream(Response):
         if scope["method"] == "HEAD":
             await stream.serve_headers(send)
             return
-        refusal = await open_or_refuse(subscriber, resumes=self._resumes)
-        if refusal is not None and refusal.status == UNAVAILABLE and self._may_put_off:
-            await stream.put_off(send)
-            return
+        refusal = await stream.answer(self._asked, receive, send)
         if refusal is not None:
             answer = JSONResponse({"detail": refusal.detail}, refusal.status, refusal.headers)
             await answer(scope, receive, send)
             return
-        await stream.serve(receive, send)
         if self.background is not None:
             await self.background()
 
@@ -135,7 +129,7 @@ async def serve_websocket(
     Raises:
         ConfigurationError: The WebSocket was accepted already, or an argument is out of range.
     """
-    sockets.check_mode(mode)
+    sockets.check_mode(mode=mode)
     check_seconds(first_message_timeout=first_message_timeout)
     if websocket.application_state is not WebSocketState.CONNECTING:
         raise ConfigurationError("websocket: it was accepted or closed already; pass it as the route gets it")

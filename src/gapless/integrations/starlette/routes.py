@@ -64,7 +64,7 @@ def routes(
         raise ConfigurationError(f"authorize: expected a function, or allow_all, got {authorize!r}")
     check_at_least(1, max_channels=max_channels)
     check_seconds(heartbeat=heartbeat, retry=retry, first_message_timeout=first_message_timeout)
-    sockets.check_mode(mode)
+    sockets.check_mode(mode=mode)
 
     async def events(request: Request) -> Response:
         names = request.query_params.getlist("channel")
