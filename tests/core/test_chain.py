@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gapless._core.chain import Chain
-from gapless._core.entries import Entries, Entry, Kept
+from gapless._core.entries import Entries, Entry, Kept, Push
 from gapless._core.event import Gap
 
 
@@ -16,3 +16,29 @@ def test_the_first_doubt_counts_also_if_that_server_is_unknown() -> None:
     entries = [Entry(b"1-0", b"", None), Entry(b"2-0", b"data", b"second")]
     output = chain.read(Entries(entries, b"1-0", b"2-0", False, 2, b"second"), Kept(100, None), b"second")
     assert output == [(None, Gap("room", "1-0", "restart")), (b"data", b"g2-0")]
+
+
+def test_a_rollback_is_told_once_though_the_next_push_overtakes_the_read() -> None:
+    chain = Chain("room")
+    chain.begin(b"2-0", 0)
+    chain.interrupt(b"first")
+    chain.cover()
+    # Read before this was published; but the push comes on another connection.
+    chain.push(Push(b"g3-0", b"g1-0", b"three"), Kept(100, None))
+    output = chain.read(Entries([], b"1-0", b"1-0", False, 1, b"second"), Kept(100, None), b"second")
+    assert output == [(None, Gap("room", "2-0", "rollback")), (b"three", b"g3-0")]
+    assert chain.tip == b"g3-0"
+
+
+def test_what_the_old_server_pushed_stands_before_the_gap_that_tells_of_the_new_one() -> None:
+    chain = Chain("room")
+    chain.begin(b"2-0", 0)
+    chain.interrupt()
+    # The subscriber connection still leads to the old server, which has pushed this; the read got to the new one.
+    chain.push(Push(b"g4-0", b"g3-0", b"four"), Kept(100, None))
+    output = chain.read(Entries([], b"1-0", b"1-0", False, 1, b"second"), Kept(100, None), b"first")
+    assert output == [
+        (None, Gap("room", "2-0", "rollback")),
+        (b"four", b"g4-0"),
+        (None, Gap("room", "4-0", "restart")),
+    ]

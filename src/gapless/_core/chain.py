@@ -135,9 +135,9 @@ class Chain:
             reason = None if kept_floor else reason or "rollback"
         if reason is None and not found.more and self._has_lost_pushed(entries, base):
             reason = "trimmed"
-        output: list[Output] = []
+        output: list[Output] = [] if reason is None else [self._gap(reason)]
         if reason is not None:
-            output.append(self._gap(reason))
+            self._pass_to(server or self._doubt, output)  # it pushed what is held, behind this Gap
             self._take_trimmed(output, entries, base)
         for entry in entries:
             self._pass_to(entry.server, output)
