@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; returns the exit status: 1 if a measurement of gapless or the limit failed.
+    """Run; returns the exit status: 1 if a measurement of gapless or the limit failed, 130 after an interrupt.
 
     A missed requirement is no failure, and that of another library is a figure that it does not have.
     """
@@ -93,12 +93,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         document = measure_all(options)
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+        print("interrupted before a row was complete; nothing was written", file=sys.stderr)
         return 130
     path = save(document, options.output)
     print(report.text(document))
     print("\n".join(["", *compare.headline(document)]))
     print(f"\nraw figures: {path}\ntables and plots: {publish(document, path)}")
+    if "interrupted" in document:
+        print(f"interrupted {document['interrupted']}: only the rows before are written", file=sys.stderr)
+        return 130
     return int(any("failed" in m and m["library"] in OURS for m in document["measurements"]))
 
 

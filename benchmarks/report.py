@@ -78,6 +78,7 @@ def facts(document: Document) -> list[str]:
         *environments,
         *([f"limit of publishing: {versions['limit']}"] if "limit" in versions else []),
         *([f"left out, their environment was not made: {', '.join(absent)}"] if absent else []),
+        *([f"interrupted {document['interrupted']}"] if "interrupted" in document else []),
     ]
 
 

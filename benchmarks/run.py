@@ -56,7 +56,8 @@ def run(
 ) -> Document:
     """Measure on a server of our own, with progress on stderr.
 
-    Rows that need to pin processes are left out where the system can't.
+    Rows that need to pin processes are left out where the system can't. An interrupt ends the run with the rows
+    that are complete, and says so under "interrupted"; without any, it is passed on.
     """
     rows = [row for row in rows if usable_cores() or not row.one_core]
     started, clock = datetime.now(UTC), time.monotonic()
@@ -74,19 +75,7 @@ def run(
         idle = broker.idle_percent(IDLE_SERVER_SECONDS)
         steps = list(plan(rows, loops, size, absent))
         progress = stack.enter_context(Progress(len(steps)))
-        for step in steps:
-            progress.begin(step)
-            figures = measure(broker, step.row, step.library, step.loop, size)
-            measurements.append(
-                {
-                    "row": step.row.name,
-                    "loop": step.loop,
-                    "library": step.library,
-                    "repetition": step.repetition,
-                    **figures,
-                }
-            )
-            progress.end(step, figures)
+        interrupted = _measure_steps(broker, steps, size, progress, measurements)
     return {
         "format": FORMAT,
         "started": started.isoformat(timespec="seconds"),
@@ -96,5 +85,34 @@ def run(
         "load_average": [load_before, host.load_average()],
         "server_alone_percent": idle,
         "absent": list(absent),
+        **({"interrupted": interrupted} if interrupted else {}),
         "measurements": measurements,
     }
+
+
+def _measure_steps(
+    broker: Broker, steps: Sequence[Step], size: Size, progress: Progress, measurements: list[dict[str, Any]]
+) -> str | None:
+    """Measure, and return None, or after an interrupt how far it came; an incomplete row is taken out again."""
+    for step in steps:
+        try:
+            progress.begin(step)
+            figures = measure(broker, step.row, step.library, step.loop, size)
+            progress.end(step, figures)
+        except KeyboardInterrupt:
+            done = len(measurements)
+            row = (step.row.name, step.loop)
+            measurements[:] = [m for m in measurements if (m["row"], m["loop"]) != row]
+            if not measurements:
+                raise
+            return f"after {done} of {len(steps)} measurements, in {row[0]} {row[1]}"
+        measurements.append(
+            {
+                "row": step.row.name,
+                "loop": step.loop,
+                "library": step.library,
+                "repetition": step.repetition,
+                **figures,
+            }
+        )
+    return None
