@@ -100,6 +100,7 @@ LIBRARIES = {
     "broadcaster": Library("sse-starlette with broadcaster", "broadcaster", OWN),
     "bare": Library("a bare ASGI loop", "bare", OWN),
     "loop": Library("tasks and futures alone", "loop", OWN),
+    "protocol": Library("a bare asyncio protocol", "protocol", OWN),
 }
 
 

@@ -20,6 +20,7 @@ RECEIVED_EVENTS = {
     ("litestar-installed", "streams"): 60_000,
     ("gapless", "pubsub"): 100_000,
     ("gapless", "streams"): 60_000,
+    ("protocol", "pubsub"): 100_000,
     ("unchained", "streams"): 60_000,
     (LIMIT, "pubsub"): 100_000,
     (LIMIT, "streams"): 60_000,

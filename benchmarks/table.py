@@ -89,6 +89,10 @@ PUBLISH = (
 )  # fmt: skip
 
 
+# What the event loop needs by itself, without a library.
+BESIDE_PROTOCOL = "beside a protocol that writes, parses and wakes who waits, and nothing else"
+
+
 def _receive(kind: str, part: float, *, paced: bool = False) -> Row:
     how = "receive at 50,000 events/s in bursts of 100" if paced else "receive, as fast as they come"
     musts: tuple[Must, ...] = (Must("cpu_us", "part", part),)
@@ -122,6 +126,17 @@ RECEIVE = (
         {"paced": False},
         against="unchained",
     ),
+    Row(
+        "receive-pubsub-loop",
+        f"the same as receive-pubsub, {BESIDE_PROTOCOL}",
+        "receive",
+        "pubsub",
+        (),
+        ("cpu_us", "rate"),
+        {"paced": False},
+        limited=True,
+        against="protocol",
+    ),
     *(
         Row(
             f"receive-{kind}-processes-{processes}",
@@ -137,18 +152,30 @@ RECEIVE = (
     ),
 )
 
-LATENCY = tuple(
+LATENCY = (
+    *(
+        Row(
+            f"latency-{kind}",
+            f"from publish() in one process to the loop body in another, {KINDS[kind]}",
+            "latency",
+            kind,
+            (Must("p50_low_ms", "part", 1 / 1.3, of_limit=True),) if kind == "pubsub" else (),
+            (*LATENCIES, "rate"),
+            limited=True,
+            others=PEERS[kind],
+        )
+        for kind in KINDS
+    ),
     Row(
-        f"latency-{kind}",
-        f"from publish() in one process to the loop body in another, {KINDS[kind]}",
+        "latency-pubsub-loop",
+        f"the same as latency-pubsub, {BESIDE_PROTOCOL}",
         "latency",
-        kind,
-        (Must("p50_low_ms", "part", 1 / 1.3, of_limit=True),) if kind == "pubsub" else (),
+        "pubsub",
+        (),
         (*LATENCIES, "rate"),
         limited=True,
-        others=PEERS[kind],
-    )
-    for kind in KINDS
+        against="protocol",
+    ),
 )
 
 

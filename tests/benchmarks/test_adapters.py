@@ -13,6 +13,7 @@ from benchmarks.protocol import Job
 from benchmarks.recorded import parse, record
 from benchmarks.rows import Row
 from benchmarks.sizes import QUICK
+from benchmarks.table import ROWS
 
 from tests.support.servers import Server
 
@@ -27,6 +28,15 @@ def test_an_event_gets_through(server: Server, library: str, kind: str) -> None:
     figures = measure(Broker(server), row, library, "asyncio", QUICK)
     assert figures.get("failed") is None
     assert 0 < figures["import_ms"] < figures["start_ms"]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("name", ["publish-100-pubsub-loop", "receive-pubsub-loop", "latency-pubsub-loop"])
+def test_what_an_event_loop_costs_by_itself_is_measured(server: Server, name: str, loop: str) -> None:
+    (row,) = (row for row in ROWS if row.name == name)
+    figures = measure(Broker(server), row, row.against or "", loop, QUICK)
+    assert figures.get("failed") is None
+    assert figures[row.metrics[0]] > 0
 
 
 def test_what_a_library_sends_is_recorded(server: Server) -> None:
