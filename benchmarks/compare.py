@@ -15,9 +15,13 @@ from benchmarks.table import SHOWN
 LIMITS = {
     "publish": "redis-benchmark, or a blocking socket",
     "receive": "a blocking socket, which counts",
-    "latency": "two blocking sockets in one process",
+    "latency": "two processes with a blocking socket each",
 }
 HEADINGS = ("question", "limit", "gapless", "Litestar", "best of the others", "first")
+
+# What is no library, but the least that an event loop or an ASGI server needs for the same.
+ALONE = {"loop", "protocol", "bare"}
+ALONE_HEADINGS = ("row", "limit, without an event loop", "with one, and no library", "gapless", "gapless is")
 
 
 def page(document: Document, source: str, plots: list[str]) -> str:
@@ -29,7 +33,7 @@ def page(document: Document, source: str, plots: list[str]) -> str:
         "",
         *(f"- {fact}" for fact in facts(document)),
     ]
-    parts += ["", *headline(document)]
+    parts += ["", *headline(document), "", *beside_the_loop(document)]
     parts += [line for plot in plots for line in ("", f"![{plot}]({plot})")]
     for loop in LOOPS:
         for summary in summaries(document, loop):
@@ -41,7 +45,8 @@ def page(document: Document, source: str, plots: list[str]) -> str:
 def with_headline(document: Document, source: str) -> str:
     """Return the figures for the README of the benchmarks."""
     before, found, after = report.markdown(document, source).partition("\n### ")
-    return "\n".join([before, "", *headline(document), "", f"{found.lstrip()}{after}"])
+    shown = [*headline(document), "", *beside_the_loop(document)]
+    return "\n".join([before, "", *shown, "", f"{found.lstrip()}{after}"])
 
 
 def quote(document: Document, source: str) -> list[str]:
@@ -62,6 +67,28 @@ def headline(document: Document) -> list[str]:
         if found:
             return [f"{loop}:", "", *table(HEADINGS), *map(_headline, found)]
     return []
+
+
+def beside_the_loop(document: Document) -> list[str]:
+    """Return how much of each way is the event loop's or the web server's, and how much is ours."""
+    parts: list[str] = []
+    for loop in LOOPS:
+        found = [s for s in summaries(document, loop) if s.row.against in ALONE]
+        if found:
+            parts += [f"{loop}, beside what is no library:", "", *table(ALONE_HEADINGS)]
+            parts += [*map(_beside_the_loop, found), ""]
+    return parts
+
+
+def _beside_the_loop(summary: RowSummary) -> str:
+    metric, alone = summary.row.metrics[0], summary.row.against or ""
+    cells = [cell(summary, way, [metric]) for way in (LIMIT, alone, "gapless")]
+    lead = summary.lead(alone)
+    noisy = " (noisy)" if {"gapless", alone} & set(summary.noisy) else ""
+    cells[1] = f"{title(alone)}: {cells[1]}"
+    return table_line(
+        [f"`{summary.row.name}`", *cells, ("equal" if lead is None else f"at {lead:.0%}") + noisy]
+    )
 
 
 def _headline(summary: RowSummary) -> str:

@@ -104,6 +104,25 @@ def test_a_difference_below_the_resolution_is_none() -> None:
     assert compare.headline(found)[-1].endswith("| equal |")
 
 
+def test_what_is_no_library_stands_beside_gapless() -> None:
+    found = document("latency-pubsub-loop", STEADY)
+    found["measurements"] = [
+        {
+            "row": "latency-pubsub-loop",
+            "loop": "asyncio",
+            "library": library,
+            "repetition": 1,
+            "p50_low_ms": ms,
+        }
+        for library, ms in {"gapless": 0.5, "protocol": 0.4, "limit": 0.25}.items()
+    ]
+    assert compare.beside_the_loop(found)[-2] == (
+        "| `latency-pubsub-loop` | p50 0.250 ms (0.250-0.250) | a bare asyncio protocol: p50 0.400 ms (0.400-0.400) "
+        "| p50 0.500 ms (0.500-0.500) | at 80% |"
+    )
+    assert compare.beside_the_loop(document("publish-100-pubsub", STEADY)) == []
+
+
 def test_readmes_are_filled_between_their_marks(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
