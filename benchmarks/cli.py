@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any, NoReturn
 from tests.support.servers import binaries
 
 from benchmarks import compare, report
+from benchmarks.clock import usable_cores
 from benchmarks.libraries import LIMIT, PEERS, ROOT, missing
 from benchmarks.rows import Row
 from benchmarks.run import run
@@ -74,12 +76,30 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options; what can't work ends the program before anything is measured."""
+    made = parser()
+    options = made.parse_args(arguments)
+    if options.repeat is not None and options.repeat < 1:
+        made.error("--repeat: at least 1")
+    for path in (options.show, options.draw, options.write_readme, options.output):
+        if path is not None and path.suffix != ".json":
+            made.error(f"{path}: raw figures are in a file whose name ends in .json")
+        if path is not None and path is not options.output and not path.is_file():
+            made.error(f"{path}: there is no such file")
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        if options.output.is_dir() or not os.access(options.output.parent, os.W_OK):
+            made.error(f"{options.output}: can't be written")
+    return options
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; returns the exit status: 1 if a measurement of gapless or the limit failed, 130 after an interrupt.
+    """Run; returns the exit status: 1 if a measurement of gapless or the limit failed, 130 if it ended before all was measured.
 
     A missed requirement is no failure, and that of another library is a figure that it does not have.
     """
-    options = parser().parse_args(arguments)
+    options = parsed(arguments)
     if options.write_readme is not None:
         write_readme(options.write_readme)
         return 0
@@ -89,7 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.show is not None:
         print(report.text(load(options.show)))
         return 0
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupted)
     try:
         document = measure_all(options)
     except KeyboardInterrupt:
@@ -100,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join(["", *compare.headline(document)]))
     print(f"\nraw figures: {path}\ntables and plots: {publish(document, path)}")
     if "interrupted" in document:
-        print(f"interrupted {document['interrupted']}: only the rows before are written", file=sys.stderr)
+        print(f"ended {document['interrupted']}: only the rows before are written", file=sys.stderr)
         return 130
     return int(any("failed" in m and m["library"] in OURS for m in document["measurements"]))
 
@@ -123,6 +144,11 @@ def measure_all(options: argparse.Namespace) -> Document:
     binary = found[options.server or next(iter(found))]
     command = "python -m benchmarks " + shlex.join(given(options))
     rows = chosen_rows(options)
+    if not usable_cores():
+        print("left out, processes can't be pinned here: publish-one-core", file=sys.stderr)
+        rows = [row for row in rows if not row.one_core]
+        if not rows:
+            raise SystemExit("nothing is left to measure")
     absent = missing(sorted({way for row in rows for way in row.ways} - {LIMIT}))
     if absent:
         print(
@@ -154,8 +180,6 @@ def chosen_size(options: argparse.Namespace) -> Size:
     size = QUICK if options.quick else FULL if options.full or options.only else SHORT
     if options.repeat is None:
         return size
-    if options.repeat < 1:
-        raise SystemExit("--repeat: at least 1")
     long = dict.fromkeys(size.long_repetitions, options.repeat)
     return replace(size, repetitions=options.repeat, long_repetitions=long)
 
@@ -179,7 +203,6 @@ def load(path: Path) -> Document:
 def save(document: Document, path: Path | None) -> Path:
     if path is None:
         path = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n")
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
@@ -198,5 +221,5 @@ def publish(document: Document, path: Path) -> Path:
     return page
 
 
-def _terminated(*_: Any) -> NoReturn:
-    raise SystemExit(143)
+def _interrupted(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt

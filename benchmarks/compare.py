@@ -61,7 +61,7 @@ def quote(document: Document, source: str) -> list[str]:
 
 
 def headline(document: Document) -> list[str]:
-    """Return one line per question of `make bench`, in the event loop that was measured first."""
+    """Return one line per main question, in the event loop that was measured first."""
     for loop in LOOPS:
         found = [s for s in summaries(document, loop) if s.row.name in SHOWN]
         if found:
@@ -107,7 +107,7 @@ def _winner(summary: RowSummary) -> str:
     lead = summary.lead(rivals[0])
     noisy = " (noisy)" if {"gapless", rivals[0]} & set(summary.noisy) else ""
     if lead is None:
-        return "equal"
+        return f"equal{noisy}"
     how_far = f", {times(lead)}" if times(lead) else ""
     return f"gapless{how_far}{noisy}" if lead >= 1 else f"**{title(rivals[0])}{how_far}**{noisy}"
 

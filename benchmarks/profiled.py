@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import cProfile
+import os
 import pstats
+import selectors
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Any
 
 from tests.support.servers import Server, binaries
 
+import gapless
+from benchmarks.libraries import ROOT
 from benchmarks.peers import CHANNEL, PAYLOAD_BYTES, UNTRIMMED
 from benchmarks.peers.gapless import Publisher, open_backend, open_hub
 from benchmarks.raw import RawConnection, pack
@@ -30,6 +34,11 @@ ROUNDS = 30
 
 # Parts that are smaller on every path get no line.
 SMALLEST_PERCENT = 2
+
+# Whose a function is, by its file. Not by a folder's name: a clone is one, too, and redis-py has an "asyncio".
+EVENT_LOOP = (str(Path(asyncio.__file__).parent) + os.sep, selectors.__file__)
+OURS = str(Path(gapless.__file__).parent) + os.sep
+CALLER = str(ROOT / "benchmarks") + os.sep
 
 WAITING = ("of 'select.epoll'", "of 'select.kqueue'")
 SYSTEM_CALLS = ("'send' of '_socket", "'recv_into' of '_socket")
@@ -97,17 +106,11 @@ def part_of(file: str, name: str) -> str:
         return "system calls"
     if "hiredis" in name:
         return "hiredis"
-    if (
-        "asyncio" in file
-        or "asyncio" in name
-        or "selectors" in file
-        or "_contextvars" in name
-        or "Context" in name
-    ):
+    if file.startswith(EVENT_LOOP) or "asyncio" in name or "_contextvars" in name or "Context" in name:
         return "event loop"
-    if "/gapless/" in file:
-        return "`" + file.rpartition("/gapless/")[2].removesuffix(".py").replace("/", ".") + "`"
-    if "/benchmarks/" in file:
+    if file.startswith(OURS):
+        return "`" + file.removeprefix(OURS).removesuffix(".py").replace("/", ".") + "`"
+    if file.startswith(CALLER):
         return "the caller"
     return "other built-in functions"
 

@@ -42,7 +42,7 @@ def markdown(document: Document, source: str) -> str:
             continue
         parts += ["", f"### {loop}", "", *table([*HEADINGS, "command"])]
         for row in rows:
-            command = f"`python -m benchmarks --loop {loop} --only {row.row.name}`"
+            command = f'`make bench ARGS="--loop {loop} --only {row.row.name}"`'
             for number, line in enumerate(lines(row)):
                 name = line[0] if number else row.row.title
                 parts.append(table_line([name, *line[1:], "" if number else command]))
@@ -78,7 +78,7 @@ def facts(document: Document) -> list[str]:
         *environments,
         *([f"limit of publishing: {versions['limit']}"] if "limit" in versions else []),
         *([f"left out, their environment was not made: {', '.join(absent)}"] if absent else []),
-        *([f"interrupted {document['interrupted']}"] if "interrupted" in document else []),
+        *([f"ended {document['interrupted']}"] if "interrupted" in document else []),
     ]
 
 
@@ -108,7 +108,9 @@ def lines(summary: RowSummary) -> list[tuple[str, ...]]:
         return [(row.name, "failed", "failed", "", "", "")]
     if not summary.verdicts:
         own = cell(summary, "gapless", row.metrics)
-        return [(row.name, _peer_cell(summary, row.against, row.metrics), own, "", "", "")]
+        noisy = "(noisy)" if {"gapless", row.against} & set(summary.noisy) else ""
+        peer = _peer_cell(summary, row.against, row.metrics)
+        return [(row.name, peer, own, _litestar_ahead(summary), "", noisy)]
     found: list[tuple[str, ...]] = []
     for number, verdict in enumerate(summary.verdicts):
         metrics = (verdict.must.metric, *(() if number else row.beside))
@@ -120,7 +122,7 @@ def lines(summary: RowSummary) -> list[tuple[str, ...]]:
                 cell(summary, "gapless", metrics),
                 _ratio(verdict),
                 verdict.must.show(),
-                ("yes" if verdict.met else "no") + (" (noisy)" if summary.noisy else ""),
+                ("yes" if verdict.met else "no") + (" (noisy)" if verdict.noisy else ""),
             )
         )
     if row.limited and not any(must.of_limit for must in row.musts):
@@ -159,13 +161,17 @@ def _peer_cell(summary: RowSummary, against: str | None, metrics: Sequence[str])
     return ("" if name == PEER else f"{name}: ") + cell(summary, against, metrics)
 
 
+def _litestar_ahead(summary: RowSummary) -> str:
+    """Return how many times better Litestar is, in bold; nothing if it is not, or not in this row."""
+    lead = summary.lead("litestar") if summary.row.against == "litestar" else None
+    return f"**{1 / lead:.1f}x**" if lead is not None and 0 < lead < 1 else ""
+
+
 def _limit_line(summary: RowSummary) -> tuple[str, ...]:
     """Return a line for a limit that nothing is required of: how much of it each one reaches."""
-    figures, metric = summary.figures, summary.row.metrics[0]
+    metric = summary.row.metrics[0]
     shares = [
-        f"{figures[way][metric].median / figures[LIMIT][metric].median:.0%} of it"
-        if metric in figures[way] and metric in figures[LIMIT]
-        else ""
+        "" if (share := summary.share_of_limit(way)) is None else f"{share:.0%} of it"
         for way in (summary.row.against or "", "gapless")
         if way
     ]

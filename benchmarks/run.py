@@ -14,7 +14,6 @@ from tests.support.servers import Server
 
 from benchmarks import host
 from benchmarks.broker import Broker
-from benchmarks.clock import usable_cores
 from benchmarks.libraries import LIBRARIES, LIMIT, ROOT
 from benchmarks.measure import measure
 from benchmarks.progress import Progress, Step
@@ -56,10 +55,9 @@ def run(
 ) -> Document:
     """Measure on a server of our own, with progress on stderr.
 
-    Rows that need to pin processes are left out where the system can't. An interrupt ends the run with the rows
-    that are complete, and says so under "interrupted"; without any, it is passed on.
+    An interrupt, or an error of the run itself,
+    ends it with the rows that are complete, and is told under "interrupted"; without any, it is passed on.
     """
-    rows = [row for row in rows if usable_cores() or not row.one_core]
     started, clock = datetime.now(UTC), time.monotonic()
     load_before = host.load_average()
     measurements: list[dict[str, Any]] = []
@@ -93,19 +91,20 @@ def run(
 def _measure_steps(
     broker: Broker, steps: Sequence[Step], size: Size, progress: Progress, measurements: list[dict[str, Any]]
 ) -> str | None:
-    """Measure, and return None, or after an interrupt how far it came; an incomplete row is taken out again."""
+    """Measure, and return None, or what ended it and how far it came; an incomplete row is taken out again."""
     for step in steps:
         try:
             progress.begin(step)
             figures = measure(broker, step.row, step.library, step.loop, size)
             progress.end(step, figures)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception) as error:
             done = len(measurements)
             row = (step.row.name, step.loop)
             measurements[:] = [m for m in measurements if (m["row"], m["loop"]) != row]
             if not measurements:
                 raise
-            return f"after {done} of {len(steps)} measurements, in {row[0]} {row[1]}"
+            why = "" if isinstance(error, KeyboardInterrupt) else f": {error!r}"
+            return f"after {done} of {len(steps)} measurements, in {row[0]} {row[1]}{why}"
         measurements.append(
             {
                 "row": step.row.name,

@@ -35,11 +35,15 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One requirement of a row. `ratio` is over pairs: the two libraries in the same repetition."""
+    """One requirement of a row.
+
+    `ratio` is over pairs: the two libraries in the same repetition. `noisy`: one of the two figures is.
+    """
 
     must: Must
     ratio: Figure | None
     met: bool
+    noisy: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,15 @@ class RowSummary:
         over, under = (ours, theirs) if metric.more_is_better else (theirs, ours)
         return over / under if under else inf
 
+    def share_of_limit(self, library: str) -> float | None:
+        """How much of the limit a library reaches: of what it does in a second, or with what it costs."""
+        name = self.row.metrics[0]
+        if any(name not in self.figures[way] for way in (library, LIMIT)):
+            return None
+        theirs, limit = (self.figures[way][name].median for way in (library, LIMIT))
+        over, under = (theirs, limit) if METRICS[name].more_is_better else (limit, theirs)
+        return over / under if under else None
+
 
 def _is_noisy(must: Must, library: str, figure: Figure) -> bool:
     if must.kind == "below":
@@ -104,11 +117,12 @@ def summaries(document: Document, loop: str) -> list[RowSummary]:
     for row in ROWS:
         measurements = [m for m in document["measurements"] if m["row"] == row.name and m["loop"] == loop]
         if measurements:
-            found.append(_summary(row, loop, measurements))
+            found.append(summarised(row, loop, measurements))
     return found
 
 
-def _summary(row: Row, loop: str, measurements: Sequence[dict[str, Any]]) -> RowSummary:
+def summarised(row: Row, loop: str, measurements: Sequence[dict[str, Any]]) -> RowSummary:
+    """Return what a row's measurements in an event loop give."""
     good = [m for m in measurements if "failed" not in m]
     figures: dict[str, dict[str, Figure]] = {}
     for library in (*row.libraries, LIMIT):
@@ -126,7 +140,9 @@ def _verdict(
 ) -> Verdict | None:
     if must.kind == "below":
         own = figures["gapless"].get(must.metric)
-        return None if own is None else Verdict(must, None, own.median < must.bound)
+        if own is None:
+            return None
+        return Verdict(must, None, own.median < must.bound, _is_noisy(must, "gapless", own))
     against = LIMIT if must.of_limit else row.against or ""
     theirs = dict(_values(measurements, against, must.metric))
     ours = dict(_values(measurements, "gapless", must.metric))
@@ -134,7 +150,8 @@ def _verdict(
     if not pairs:
         return None
     ratio = figure([a / b if must.kind == "times" else b / a for a, b in pairs])
-    return Verdict(must, ratio, ratio.median >= must.bound)
+    noisy = any(_is_noisy(must, way, figures[way][must.metric]) for way in ("gapless", against))
+    return Verdict(must, ratio, ratio.median >= must.bound, noisy)
 
 
 def _values(measurements: Sequence[dict[str, Any]], library: str, metric: str) -> Iterator[tuple[int, float]]:

@@ -29,11 +29,16 @@ def main() -> None:
     if job.cores:
         clock.pin(os.getpid(), set(job.cores))
     scenario: Any = importlib.import_module(f"benchmarks.scenarios.{job.scenario}").run
-    if asyncio.iscoroutinefunction(scenario):
-        with asyncio.Runner(loop_factory=loop_factory(job.loop)) as runner:
-            runner.run(scenario(job, Parent(), **job.options))
-    else:
-        scenario(job, Parent(), **job.options)
+    parent = Parent()
+    try:
+        if asyncio.iscoroutinefunction(scenario):
+            with asyncio.Runner(loop_factory=loop_factory(job.loop)) as runner:
+                runner.run(scenario(job, parent, **job.options))
+        else:
+            scenario(job, parent, **job.options)
+    except Exception as error:
+        parent.say("failed", reason=repr(error))
+        raise
 
 
 if __name__ == "__main__":

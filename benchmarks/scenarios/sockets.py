@@ -13,12 +13,11 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 
-from benchmarks.clock import cpu_seconds
+from benchmarks.clock import cpu_seconds, resident_bytes
 from benchmarks.peers import PAYLOAD_BYTES, open_application
 from benchmarks.protocol import Job, Parent, Process
 
@@ -48,7 +47,8 @@ async def run(
                 await asyncio.sleep(0.02)
             await asyncio.sleep(settle_seconds)
             gc.collect()
-            per_client = (resident_bytes() - before) / clients
+            now = resident_bytes()
+            per_client = None if now is None or before is None else (now - before) / clients
             for _ in range(WARM_EVENTS):
                 await publish(application)
                 await asyncio.sleep(0.05)
@@ -90,7 +90,3 @@ async def serving(app: Any) -> AsyncIterator[int]:
         if task.done():
             raise SystemExit(1)
     yield server.servers[0].sockets[0].getsockname()[1]
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")

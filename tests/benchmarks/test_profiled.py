@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import selectors
+
 import pytest
 from benchmarks import profiled
+from benchmarks.scenarios import publish as scenario
+
+from gapless._redis import wire
 
 
 @pytest.mark.parametrize(
     ("file", "name", "part"),
     [
-        ("/x/src/gapless/_redis/wire.py", "send", "`_redis.wire`"),
-        ("/usr/lib/python3.11/asyncio/events.py", "_run", "event loop"),
+        (wire.__file__, "send", "`_redis.wire`"),
+        (asyncio.events.__file__, "_run", "event loop"),
+        (selectors.__file__, "select", "event loop"),
+        ("/x/site-packages/redis/asyncio/client.py", "execute_command", "other built-in functions"),
+        ("/x/gapless/setup.py", "run", "other built-in functions"),
         ("~", "<method 'set_result' of '_asyncio.Future' objects>", "event loop"),
         ("~", "<method 'send' of '_socket.socket' objects>", "system calls"),
         ("~", "<built-in method hiredis.hiredis.pack_command>", "hiredis"),
         ("~", "<built-in method builtins.len>", "other built-in functions"),
-        ("/x/benchmarks/scenarios/publish.py", "publish_in_turn", "the caller"),
+        (scenario.__file__, "publish_in_turn", "the caller"),
     ],
 )
 def test_parts(file: str, name: str, part: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 from benchmarks import compare, report
 from benchmarks.libraries import LIMIT, ROOT
 from benchmarks.progress import bar
-from benchmarks.summary import Document, summaries
+from benchmarks.rows import Must, Row
+from benchmarks.summary import Document, summaries, summarised
 
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
 
@@ -76,6 +77,55 @@ def test_a_noisy_run_says_so() -> None:
     assert "TOO NOISY" in report.text(found)
     assert "publish-100-pubsub asyncio (gapless)" in report.text(found)
     assert "(noisy)" in compare.headline(found)[-1]
+
+
+def test_noise_is_told_of_the_figures_that_are_compared() -> None:
+    found = document("publish-100-pubsub", STEADY | {"redis-py": [20.0, 50.0]})
+    (summary,) = summaries(found, "asyncio")
+    assert summary.noisy == ["redis-py"]
+    assert not any("(noisy)" in cell for line in report.lines(summary) for cell in line)
+    (summary,) = summaries(document("publish-10-pubsub", STEADY | {"gapless": [50.0, 100.0]}), "asyncio")
+    assert report.lines(summary)[0][-1] == "(noisy)"
+
+
+def test_a_row_that_requires_nothing_tells_that_litestar_wins() -> None:
+    (summary,) = summaries(document("publish-10-pubsub", STEADY | {"litestar": [200.0, 202.0]}), "asyncio")
+    assert report.lines(summary)[0][3] == "**2.0x**"
+    (summary,) = summaries(document("publish-10-pubsub", STEADY), "asyncio")
+    assert report.lines(summary)[0][3] == ""
+
+
+def test_of_a_cost_the_share_of_the_limit_is_below_one() -> None:
+    found = document("receive-pubsub-paced", {})
+    found["measurements"] = [
+        {"row": "receive-pubsub-paced", "loop": "asyncio", "library": library, "repetition": 1, "cpu_us": us}
+        for library, us in {"gapless": 2.0, "litestar": 20.0, LIMIT: 0.5}.items()
+    ]
+    (summary,) = summaries(found, "asyncio")
+    assert report.lines(summary)[-1][1:3] == ("2% of it", "25% of it")
+
+
+@pytest.mark.parametrize(
+    ("must", "ours", "theirs", "met"),
+    [
+        (Must("rate", "times", 2), 20.0, 10.0, True),
+        (Must("rate", "times", 2), 19.0, 10.0, False),
+        (Must("cpu_us", "part", 2), 10.0, 20.0, True),
+        (Must("cpu_us", "part", 2), 10.0, 19.0, False),
+        (Must("cpu_us", "share", 0.5, of_limit=True), 10.0, 5.0, True),
+        (Must("cpu_us", "share", 0.5, of_limit=True), 11.0, 5.0, False),
+        (Must("client_percent", "below", 0.5), 0.4, 9.0, True),
+        (Must("client_percent", "below", 0.5), 0.5, 9.0, False),
+    ],
+)
+def test_a_requirement_is_met_or_not(must: Must, ours: float, theirs: float, met: bool) -> None:
+    row = Row("a", "a row", "publish", "pubsub", (must,))
+    other = LIMIT if must.of_limit else "litestar"
+    found = [
+        {"library": way, "repetition": 1, must.metric: v} for way, v in (("gapless", ours), (other, theirs))
+    ]
+    (verdict,) = summarised(row, "asyncio", found).verdicts
+    assert verdict.met is met
 
 
 def test_a_failure_is_no_figure() -> None:
