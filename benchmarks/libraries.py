@@ -122,4 +122,10 @@ def python(name: str) -> str:
 
 def missing(names: Iterable[str]) -> list[str]:
     """Return those whose environment was not made."""
-    return [name for name in names if not Path(python(name)).exists()]
+    return [name for name in names if not is_there(name)]
+
+
+def is_there(name: str) -> bool:
+    """Return whether a library's environment was made, and completely."""
+    environment = LIBRARIES[name].environment
+    return environment == OWN or (ROOT / environment / ".ready").exists()

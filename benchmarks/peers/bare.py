@@ -1,4 +1,4 @@
-"""The limit of an ASGI server: a loop that takes from a queue and sends, and nothing else."""
+"""What an ASGI server needs by itself: a loop that takes from a queue and sends, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limit of publishing in an event loop: each caller waits for a future, and nothing is sent."""
+"""What an event loop needs by itself to publish: each caller waits for a future, and nothing is sent."""
 
 from __future__ import annotations
 

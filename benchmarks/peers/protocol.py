@@ -1,4 +1,4 @@
-"""The limit of latency in an event loop: a protocol that writes and parses, and one future per wait."""
+"""What an event loop needs by itself to publish and receive: a protocol that writes and parses, a future per wait."""
 
 from __future__ import annotations
 

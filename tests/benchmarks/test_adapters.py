@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from benchmarks.broker import Broker
-from benchmarks.libraries import LIBRARIES, python
+from benchmarks.libraries import LIBRARIES, is_there
 from benchmarks.measure import measure
 from benchmarks.protocol import Job
 from benchmarks.recorded import parse, record
@@ -22,7 +21,7 @@ WAYS = [(name, kind) for name, library in LIBRARIES.items() for kind in library.
 
 @pytest.mark.parametrize(("library", "kind"), WAYS)
 def test_an_event_gets_through(server: Server, library: str, kind: str) -> None:
-    if not Path(python(library)).exists():
+    if not is_there(library):
         pytest.skip(f"make bench makes {LIBRARIES[library].environment}")
     row = Row("start", "", "start", kind)
     figures = measure(Broker(server), row, library, "asyncio", QUICK)
