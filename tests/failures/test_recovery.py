@@ -245,6 +245,26 @@ async def test_pushes_that_do_not_arrive_are_noticed_by_the_sweep(
     await quick.on_shutdown()
 
 
+async def test_a_sweep_does_not_take_the_time_of_grace_from_the_one_before(
+    server: Server, streams: Any, client: Any
+) -> None:
+    """Else pushes that are late by a tenth of a second would count as lost, if sweeps come as often."""
+    quick = RedisChannelsStreamBackend(100, redis=client, sweep_interval=0.1)
+    await quick.subscribe(["room"])
+    async with aclosing(quick.events()) as events:
+        await publish(streams, 0)
+        await take(events, 1)
+        stream = streams._make_key("room")
+        entry_id = await client.xadd(stream, {"data": b"1", "channel": "room", "by": "somebody"})
+        await client.set(streams._keys.last(stream), entry_id)
+        timers = quick._enter().session.repairs._timers
+        await until(lambda: "recheck" in timers, "the channel to be found behind")
+        sweeps = recovery(quick).sweeps
+        assert numbers(await take(events, 1)) == [1]
+        assert recovery(quick).sweeps <= sweeps + 1
+    await quick.on_shutdown()
+
+
 async def test_a_sweep_leaves_whole_channels_alone(server: Server, client: Any, streams: Any) -> None:
     quick = RedisChannelsStreamBackend(100, redis=client, sweep_interval=0.05)
     await quick.subscribe([f"room{n}" for n in range(1000)])

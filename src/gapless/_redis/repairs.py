@@ -140,7 +140,8 @@ class Repairs:
 
     def _sweep(self) -> None:
         self._sweep_later()
-        if self._commands.link.ready:
+        # A sweep begins its comparison anew: before a recheck it would take the time of grace from it.
+        if self._commands.link.ready and "recheck" not in self._timers:
             self.recovery.sweep(self.subscriptions())
             self._pump()
             self._note_sweep()
