@@ -78,7 +78,15 @@ class RowSummary:
         metric = self.row.metrics[0]
         sign = -1 if METRICS[metric].more_is_better else 1
         measured = [way for way in self.row.libraries if metric in self.figures[way]]
-        return sorted(measured, key=lambda way: sign * self.figures[way][metric].median)
+        figures = {way: self.figures[way][metric] for way in measured}
+        # Equal ones by their worst repetition.
+        return sorted(
+            measured,
+            key=lambda way: (
+                sign * figures[way].median,
+                max(sign * figures[way].low, sign * figures[way].high),
+            ),
+        )
 
     def lead(self, library: str) -> float | None:
         """How many times better gapless is than a library; None if they don't differ, or can't be compared.
@@ -106,8 +114,8 @@ class RowSummary:
 
 
 def _is_noisy(must: Must, library: str, figure: Figure) -> bool:
-    if must.kind == "below":
-        return library == "gapless" and figure.low < must.bound <= figure.high
+    if must.kind == "below" and library == "gapless":
+        return figure.low < must.bound <= figure.high
     return figure.is_noisy(METRICS[must.metric].resolution)
 
 
