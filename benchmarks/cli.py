@@ -96,7 +96,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; returns the exit status: 1 if a measurement of gapless or the limit failed, 130 if it ended before all was measured.
+    """Run; returns the exit status: 1 if a measurement of gapless or the limit failed, 130 if it ended early.
 
     A missed requirement is no failure, and that of another library is a figure that it does not have.
     """

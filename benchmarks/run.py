@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -103,7 +104,10 @@ def _measure_steps(
             measurements[:] = [m for m in measurements if (m["row"], m["loop"]) != row]
             if not measurements:
                 raise
-            why = "" if isinstance(error, KeyboardInterrupt) else f": {error!r}"
+            why = ""
+            if not isinstance(error, KeyboardInterrupt):
+                why = f": {error!r}"
+                traceback.print_exc()
             return f"after {done} of {len(steps)} measurements, in {row[0]} {row[1]}{why}"
         measurements.append(
             {

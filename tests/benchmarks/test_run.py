@@ -7,12 +7,18 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
-from benchmarks import report
+import pytest
+from benchmarks import report, run
 from benchmarks.libraries import ROOT
+from benchmarks.rows import Row
+from benchmarks.sizes import QUICK
+
+from tests.support.servers import binaries
 
 
-async def run_and_interrupt(output: Path, line: bytes) -> tuple[int | None, str]:
+async def run_and_interrupt(output: Path, line: bytes, number: int = signal.SIGINT) -> tuple[int | None, str]:
     """Start a run of two rows, and interrupt it when a line of its progress says so."""
     words = ["--quick", "--only", "subscribe-pubsub", "--only", "start", "--output", str(output)]
     process = await asyncio.create_subprocess_exec(
@@ -26,7 +32,7 @@ async def run_and_interrupt(output: Path, line: bytes) -> tuple[int | None, str]
             more = await process.stderr.readline()
             assert more, said.decode()
             said += more
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, rest = await process.communicate()
     finally:
         if process.returncode is None:
@@ -35,9 +41,10 @@ async def run_and_interrupt(output: Path, line: bytes) -> tuple[int | None, str]
     return process.returncode, (said + rest).decode()
 
 
-async def test_an_interrupted_run_keeps_the_rows_that_are_complete(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_an_interrupted_run_keeps_the_rows_that_are_complete(tmp_path: Path, number: int) -> None:
     output = tmp_path / "run.json"
-    status, said = await run_and_interrupt(output, b"start asyncio")
+    status, said = await run_and_interrupt(output, b"start asyncio", number)
     assert status == 130, said
     document = json.loads(output.read_text())
     assert {m["row"] for m in document["measurements"]} == {"subscribe-pubsub"}
@@ -51,3 +58,21 @@ async def test_an_interrupt_in_the_first_row_writes_nothing(tmp_path: Path) -> N
     assert status == 130, said
     assert "nothing was written" in said
     assert not output.exists()
+
+
+def test_an_error_of_the_run_keeps_the_rows_that_are_complete(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(broker: Any, row: Row, *_: Any) -> dict[str, Any]:
+        if row.name == "second":
+            raise OSError("the server is gone")
+        return {"rate": 1.0}
+
+    monkeypatch.setattr(run, "measure", measure)
+    rows = [
+        Row(name, "", "publish", "pubsub", beside=("rate",), against=None) for name in ("first", "second")
+    ]
+    document = run.run(next(iter(binaries().values())), rows, ["asyncio"], QUICK)
+    assert [m["row"] for m in document["measurements"]] == ["first"]
+    assert "the server is gone" in document["interrupted"]
+    assert "Traceback" in capsys.readouterr().err

@@ -223,6 +223,14 @@ async def test_a_thousand_channels_missed_events_at_once(server: Server, streams
             assert numbers([item for item in got if item.channel == channel]) == [0, 1, 2]
 
 
+async def append_without_push(client: Any, streams: Any, *numbers: int) -> None:
+    """As by a publisher whose push goes to a server that we are not connected to."""
+    stream = streams._make_key("room")
+    for number in numbers:
+        entry_id = await client.xadd(stream, {"data": b"%d" % number, "channel": "room", "by": "somebody"})
+        await client.set(streams._keys.last(stream), entry_id)
+
+
 async def test_pushes_that_do_not_arrive_are_noticed_by_the_sweep(
     server: Server, streams: Any, client: Any
 ) -> None:
@@ -232,11 +240,7 @@ async def test_pushes_that_do_not_arrive_are_noticed_by_the_sweep(
         await publish(streams, 0)
         await take(events, 1)
         sweeps = recovery(quick).sweeps
-        # Appended as by a publisher whose push goes to a server that we are not connected to.
-        stream = streams._make_key("room")
-        for number in (b"1", b"2"):
-            entry_id = await client.xadd(stream, {"data": number, "channel": "room", "by": "somebody"})
-            await client.set(streams._keys.last(stream), entry_id)
+        await append_without_push(client, streams, 1, 2)
         assert numbers(await take(events, 2)) == [1, 2]
         assert recovery(quick).sweeps <= sweeps + 2
         await until(lambda: push_link(quick).generation == 2, "a new subscriber connection")
@@ -254,9 +258,7 @@ async def test_a_sweep_does_not_take_the_time_of_grace_from_the_one_before(
     async with aclosing(quick.events()) as events:
         await publish(streams, 0)
         await take(events, 1)
-        stream = streams._make_key("room")
-        entry_id = await client.xadd(stream, {"data": b"1", "channel": "room", "by": "somebody"})
-        await client.set(streams._keys.last(stream), entry_id)
+        await append_without_push(client, streams, 1)
         timers = quick._enter().session.repairs._timers
         await until(lambda: "recheck" in timers, "the channel to be found behind")
         sweeps = recovery(quick).sweeps
