@@ -10,7 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,18 +20,15 @@ from tests.support.servers import binaries
 
 from benchmarks import compare, report
 from benchmarks.clock import usable_cores
-from benchmarks.libraries import LIMIT, PEERS, ROOT, missing
+from benchmarks.libraries import LIMIT, OURS, PEERS, ROOT, missing
 from benchmarks.rows import Row
-from benchmarks.run import run
+from benchmarks.run import FORMAT, run
 from benchmarks.sizes import FULL, QUICK, SHORT, Size
 from benchmarks.summary import Document
 from benchmarks.table import HEADLINE, ROWS
 
 HERE = ROOT / "benchmarks"
 RESULTS = HERE / "results"
-
-# Without a figure of theirs, a run has failed.
-OURS = {"gapless", "unchained", LIMIT, *compare.ALONE}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -132,10 +129,31 @@ def write_readme(path: Path) -> None:
     if path.resolve().parent != RESULTS:
         raise SystemExit(f"{path} is not in benchmarks/results/: the README quotes committed files only")
     document = load(path)
+    faults = list(not_to_be_quoted(document))
+    if faults:
+        raise SystemExit(f"{path} is not to be quoted: {'; '.join(faults)}")
     report.fill_readme(HERE / "README.md", compare.with_headline(document, f"results/{path.name}"))
     if report.BEGIN in (ROOT / "README.md").read_text():
         source = f"benchmarks/results/{path.name}"
         report.fill_readme(ROOT / "README.md", "\n".join(compare.quote(document, source)))
+
+
+def not_to_be_quoted(document: Document) -> Iterator[str]:
+    """Yield why a run's figures don't belong into a README."""
+    if "--quick" in document["command"].split():
+        yield "measured with --quick"
+    if "interrupted" in document:
+        yield f"ended {document['interrupted']}"
+    commit = document["versions"]["commit"]
+    if commit is None or commit.endswith("+"):
+        yield f"measured on a commit that is not in the repository as it was ({commit})"
+    failed = {
+        f"{m['row']} ({m['library']})"
+        for m in document["measurements"]
+        if "failed" in m and m["library"] in OURS
+    }
+    if failed:
+        yield f"without all figures of {', '.join(sorted(failed))}"
 
 
 def measure_all(options: argparse.Namespace) -> Document:
@@ -179,10 +197,7 @@ def chosen_loops(options: argparse.Namespace) -> list[str]:
 def chosen_size(options: argparse.Namespace) -> Size:
     # What is asked for by name is to be quoted, too.
     size = QUICK if options.quick else FULL if options.full or options.only else SHORT
-    if options.repeat is None:
-        return size
-    long = dict.fromkeys(size.long_repetitions, options.repeat)
-    return replace(size, repetitions=options.repeat, long_repetitions=long)
+    return size if options.repeat is None else replace(size, repetitions=options.repeat)
 
 
 def given(options: argparse.Namespace) -> list[str]:
@@ -198,13 +213,18 @@ def given(options: argparse.Namespace) -> list[str]:
 
 def load(path: Path) -> Document:
     document: Document = json.loads(path.read_text())
+    if document.get("format") != FORMAT:
+        raise SystemExit(f"{path}: was not written by this version of the benchmarks")
     return document
 
 
 def save(document: Document, path: Path | None) -> Path:
+    """Write a document whole or not at all, whatever ends this process."""
     if path is None:
         path = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    whole = path.with_suffix(".part")
+    whole.write_text(json.dumps(document, indent=1) + "\n")
+    whole.replace(path)
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
@@ -217,6 +237,8 @@ def publish(document: Document, path: Path) -> Path:
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
         print(done.stderr, end="", file=sys.stderr)
         plots = done.stdout.split()
+        if done.returncode:
+            print(f"not all plots are drawn: benchmarks.draw ended with {done.returncode}", file=sys.stderr)
     else:
         print(f"no plots: {PEERS} has what draws them, and make bench makes it", file=sys.stderr)
     page = path.with_suffix(".md")

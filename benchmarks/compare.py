@@ -5,22 +5,21 @@ from __future__ import annotations
 from math import inf
 
 from benchmarks import report
-from benchmarks.libraries import LIBRARIES, LIMIT, title
-from benchmarks.report import LOOPS, cell, facts, remarks, table, table_line
+from benchmarks.libraries import ALONE, LIBRARIES, LIMIT, title
+from benchmarks.report import LOOPS, cell, facts, failures, remarks, table, table_line
 from benchmarks.rows import METRICS
 from benchmarks.summary import Document, RowSummary, summaries
 from benchmarks.table import SHOWN
 
-# What the limit is.
-LIMITS = {
+LIMIT_IS = {
     "publish": "redis-benchmark, or a blocking socket",
     "receive": "a blocking socket, which counts",
     "latency": "two processes with a blocking socket each",
 }
+# The first of a row's figures, by which libraries are ranked, and the one that says at what price.
+HEADLINE_METRICS = 2
 HEADINGS = ("question", "limit", "gapless", "Litestar", "best of the others", "first")
 
-# What is no library, but the least that an event loop or an ASGI server needs for the same.
-ALONE = {"loop", "protocol", "bare"}
 ALONE_HEADINGS = ("row", "limit, without an event loop", "with one, and no library", "gapless", "gapless is")
 
 
@@ -57,6 +56,7 @@ def quote(document: Document, source: str) -> list[str]:
         *(f"- {fact}" for fact in facts(document)),
         "",
         *headline(document),
+        *(f"- {failure}" for failure in failures(document)),
     ]
 
 
@@ -92,10 +92,10 @@ def _beside_the_loop(summary: RowSummary) -> str:
 
 
 def _headline(summary: RowSummary) -> str:
-    first = summary.row.metrics[0]
+    shown = summary.row.metrics[:HEADLINE_METRICS]
     others = [way for way in summary.ranking if way not in {"gapless", "litestar"}]
-    cells = [cell(summary, way, [first]) for way in (LIMIT, "gapless", "litestar")]
-    cells.append(f"{title(others[0])}: {cell(summary, others[0], [first])}" if others else "-")
+    cells = [cell(summary, way, shown) for way in (LIMIT, "gapless", "litestar")]
+    cells.append(f"{title(others[0])}: {cell(summary, others[0], shown)}" if others else "-")
     return table_line([summary.row.title, *cells, _winner(summary)])
 
 
@@ -109,6 +109,7 @@ def _winner(summary: RowSummary) -> str:
     if lead is None:
         return f"equal{noisy}"
     how_far = f", {times(lead)}" if times(lead) else ""
+    how_far += ", ranges overlap" if summary.overlap(rivals[0]) else ""
     return f"gapless{how_far}{noisy}" if lead >= 1 else f"**{title(rivals[0])}{how_far}**{noisy}"
 
 
@@ -129,7 +130,7 @@ def question(summary: RowSummary) -> list[str]:
         lead = None if way in {LIMIT, "gapless"} else summary.lead(way)
         if lead is not None and lead < 1:
             name = f"**{name}**"
-        how = LIBRARIES[way].kinds.get(row.kind, "") if way in LIBRARIES else LIMITS[row.scenario]
+        how = LIBRARIES[way].kinds.get(row.kind, "") if way in LIBRARIES else LIMIT_IS[row.scenario]
         cells = [cell(summary, way, [metric]) for metric in row.metrics]
         noisy = " (noisy)" if way in summary.noisy else ""
         lines.append(table_line([name + noisy, how, *cells, _lead(summary, way)]))

@@ -39,6 +39,12 @@ class Library:
     most_channels: int = 100_000
 
 
+# What is no library either, but the least that an event loop or an ASGI server needs for the same.
+ALONE = {"loop", "protocol", "bare"}
+
+# Who is no rival. Without a figure of theirs, a run has failed.
+OURS = {"gapless", "unchained", LIMIT, *ALONE}
+
 LITESTAR = Library(
     "Litestar",
     "litestar",

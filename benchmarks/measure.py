@@ -23,7 +23,7 @@ Figures = dict[str, Any]
 LOADS = {"receive": "load", "delivery": "pace", "latency": "offer", "outage": "offer"}
 
 # What measures the limit in their place.
-LIMITS = {"publish": "limit", "receive": "limit_receive", "latency": "limit_latency"}
+LIMIT_SCENARIOS = {"publish": "limit", "receive": "limit_receive", "latency": "limit_latency"}
 
 # For so long events are published; after a third of it the receiver's connections are killed.
 OUTAGE_SECONDS = 3.0
@@ -39,16 +39,16 @@ def measure(broker: Broker, row: Row, library: str, loop: str, size: Size) -> Fi
     Returns:
         The figures; {"failed": why} if there are none.
     """
-    scenario = LIMITS[row.scenario] if library == LIMIT else row.scenario
-    job = _job(broker, row, scenario, library, size.options(row, library, loop), loop)
+    scenario = LIMIT_SCENARIOS[row.scenario] if library == LIMIT else row.scenario
+    job = _job(broker, row, scenario, library, size.options(row, library), loop)
     conduct = {"sockets": _served, "subscribe": _subscribe, "storm": _storm}.get(scenario, _alone)
     if row.scenario not in LOADS or scenario == "limit_latency":
         return _on_empty(broker, job, conduct)
     # The limit is loaded with our commands.
     loading = "gapless" if library == LIMIT else library
-    load = _job(broker, row, LOADS[row.scenario], loading, size.load_options(row, library, loop), loop)
+    load = _job(broker, row, LOADS[row.scenario], loading, size.load_options(row, library), loop)
     if row.scenario == "latency":
-        return _on_empty(broker, job, lambda _, job: _latency(job, load, size.latency_seconds))
+        return _on_empty(broker, job, lambda _, job: _latency(job, load, size))
     if row.scenario == "outage":
         return _on_empty(broker, job, lambda broker, job: _outage(broker, job, load))
     loaded = _receive if row.scenario == "receive" else _delivery
@@ -93,10 +93,12 @@ def _receive(broker: Broker, job: Job, load_job: Job) -> Figures:
         for measured in processes:
             measured.expect("ready")
         load.go()
-        for measured in processes:
-            measured.expect("warm")
-        cpu = broker.cpu_seconds()
-        load.go()
+        cpu = 0.0
+        for batch in range(job.options["batches"]):
+            for measured in processes:
+                measured.expect("next")
+            cpu = cpu if batch else broker.cpu_seconds()
+            load.go()
         results = [measured.expect("result") for measured in processes]
         figures = {name: fmean(result[name] for result in results) for name in results[0]}
         figures |= _server_cost(broker.cpu_seconds() - cpu, figures)
@@ -117,13 +119,14 @@ def _delivery(broker: Broker, job: Job, load_job: Job) -> Figures:
         return figures | {"server_percent": used / figures["seconds"] * 100}
 
 
-def _latency(job: Job, load_job: Job, seconds: float) -> Figures:
+def _latency(job: Job, load_job: Job, size: Size) -> Figures:
     figures: Figures = {}
     with Process(load_job) as load, Process(job) as measured:
         load.expect("ready")
         measured.expect("ready")
         for name, share in SHARES.items():
             rate = None if share is None else max(LOW_RATE, share * figures["rate"])
+            seconds = size.low_rate_seconds if name == "low" else size.latency_seconds
             load.go(rate=rate, seconds=seconds)
             events = load.expect("sent")["events"]
             measured.go(load=name, events=events)

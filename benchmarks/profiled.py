@@ -20,7 +20,7 @@ from tests.support.servers import Server, binaries
 
 import gapless
 from benchmarks.libraries import ROOT
-from benchmarks.peers import CHANNEL, PAYLOAD_BYTES, UNTRIMMED
+from benchmarks.peers import CHANNEL, PAYLOAD_BYTES
 from benchmarks.peers.gapless import Publisher, open_backend, open_hub
 from benchmarks.raw import RawConnection, pack
 from benchmarks.scenarios.fanout import Count
@@ -45,14 +45,14 @@ SYSTEM_CALLS = ("'send' of '_socket", "'recv_into' of '_socket")
 
 
 async def publishing(kind: str, port: int, profile: cProfile.Profile) -> None:
-    async with open_backend(kind, port, UNTRIMMED) as backend:
+    async with open_backend(kind, port, None) as backend:
         await publish(backend, PAYLOAD, 1, CONCURRENT)
         with profile:
             await publish(backend, PAYLOAD, EVENTS // CONCURRENT, CONCURRENT)
 
 
 async def receiving(kind: str, port: int, profile: cProfile.Profile) -> None:
-    async with open_backend(kind, port, UNTRIMMED) as backend:
+    async with open_backend(kind, port, None) as backend:
         await backend.subscribe([CHANNEL])
         # Another thread, which is not looked at.
         loading = asyncio.create_task(asyncio.to_thread(load, kind, port))

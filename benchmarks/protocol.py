@@ -44,10 +44,14 @@ class Job:
 
 
 class Parent:
-    """The run, as its process sees it."""
+    """The run, as its process sees it. From now on, what a library prints goes to stderr: it is no answer."""
+
+    def __init__(self) -> None:
+        self._answers = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)
 
     def say(self, event: str, **figures: Any) -> None:
-        print(json.dumps({"event": event, **figures}), flush=True)
+        print(json.dumps({"event": event, **figures}), file=self._answers, flush=True)
 
     def wait(self) -> dict[str, Any]:
         """Wait for the run to say go on, and return what else it says.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.host import PACKAGES, PEER_PACKAGES
-from benchmarks.libraries import LIMIT, title
+from benchmarks.libraries import LIMIT, OURS, title
 from benchmarks.rows import METRICS
 from benchmarks.summary import NOISY_SPREAD, Document, Figure, RowSummary, Verdict, summaries
 
@@ -82,16 +82,27 @@ def facts(document: Document) -> list[str]:
     ]
 
 
+def failures(document: Document) -> list[str]:
+    """Return of which rows there are not all figures."""
+    return [
+        f"{row.row.name}, {loop}: {row.failed} measurements FAILED"
+        for loop in LOOPS
+        for row in summaries(document, loop)
+        if row.failed
+    ]
+
+
 def remarks(document: Document) -> list[str]:
     """Return what a reader must not overlook: failures first."""
-    found: list[str] = []
-    noisy: list[str] = []
-    for loop in LOOPS:
-        for row in summaries(document, loop):
-            if row.failed:
-                found.append(f"{row.row.name}, {loop}: {row.failed} measurements FAILED")
-            if row.noisy:
-                noisy.append(f"{row.row.name} {loop} ({', '.join(row.noisy)})")
+    found = failures(document)
+    noisy = [
+        f"{row.row.name} {loop} ({', '.join(row.noisy)})"
+        for loop in LOOPS
+        for row in summaries(document, loop)
+        if row.noisy
+    ]
+    if document["machine"]["cores"] == 1:
+        found.append("one core: server, load and what is measured take it from each other")
     if noisy:
         found.append(
             f"TOO NOISY, the repetitions are further apart than {NOISY_SPREAD:.0%} of their median; "
@@ -110,17 +121,18 @@ def lines(summary: RowSummary) -> list[tuple[str, ...]]:
         own = cell(summary, "gapless", row.metrics)
         noisy = "(noisy)" if {"gapless", row.against} & set(summary.noisy) else ""
         peer = _peer_cell(summary, row.against, row.metrics)
-        return [(row.name, peer, own, _litestar_ahead(summary), "", noisy)]
-    found: list[tuple[str, ...]] = []
+        found = [(row.name, peer, own, _ahead(summary), "", noisy)]
+        return [*found, _limit_line(summary)] if row.limited else found
+    found = []
     for number, verdict in enumerate(summary.verdicts):
-        metrics = (verdict.must.metric, *(() if number else row.beside))
         against = LIMIT if verdict.must.of_limit else row.against
+        metrics = (verdict.must.metric, *(("more_rate",) if number else row.beside))
         found.append(
             (
                 "" if number else row.name,
                 _peer_cell(summary, against, metrics),
                 cell(summary, "gapless", metrics),
-                _ratio(verdict),
+                "; ".join(filter(None, [_ratio(verdict), "" if number else _ahead(summary)])),
                 verdict.must.show(),
                 ("yes" if verdict.met else "no") + (" (noisy)" if verdict.noisy else ""),
             )
@@ -161,10 +173,13 @@ def _peer_cell(summary: RowSummary, against: str | None, metrics: Sequence[str])
     return ("" if name == PEER else f"{name}: ") + cell(summary, against, metrics)
 
 
-def _litestar_ahead(summary: RowSummary) -> str:
-    """Return how many times better Litestar is, in bold; nothing if it is not, or not in this row."""
-    lead = summary.lead("litestar") if summary.row.against == "litestar" else None
-    return f"**{1 / lead:.1f}x**" if lead is not None and 0 < lead < 1 else ""
+def _ahead(summary: RowSummary) -> str:
+    """Return which library is ahead of gapless, and how far, in bold; nothing if none is."""
+    best = next((way for way in summary.ranking if way == "gapless" or way not in OURS), "gapless")
+    lead = None if best == "gapless" else summary.lead(best)
+    if lead is None or lead >= 1:
+        return ""
+    return f"**{title(best)}: {1 / lead:.1f}x**" if lead else f"**{title(best)}**"
 
 
 def _limit_line(summary: RowSummary) -> tuple[str, ...]:
@@ -175,7 +190,7 @@ def _limit_line(summary: RowSummary) -> tuple[str, ...]:
         for way in (summary.row.against or "", "gapless")
         if way
     ]
-    return (f"limit: {cell(summary, LIMIT, [metric])}", *shares, "", "", "")
+    return (f"limit: {cell(summary, LIMIT, [metric, 'more_rate'])}", *shares, "", "", "")
 
 
 def _ratio(verdict: Verdict) -> str:

@@ -28,6 +28,8 @@ class Metric:
 
 METRICS = {
     "rate": Metric("{:,.0f}", "/s", more_is_better=True),
+    # Of the limit, at the same number of commands under way.
+    "more_rate": Metric("{:,.0f}", "/s", "on 2 or 4 connections", more_is_better=True),
     "cpu_us": Metric("{:.2f}", " us CPU"),
     "server_us": Metric("{:.1f}", " us", "server"),
     "client_percent": Metric("{:.2f}", " %", "client", resolution=0.5),
@@ -46,7 +48,8 @@ METRICS = {
     "p999_most_ms": Metric("{:.2f}", " ms", "p99.9"),
     "recover_seconds": Metric("{:.3f}", " s", "whole after"),
     "retry_ms": Metric("{:.1f}", " ms", "retry after"),
-    "lost_events": Metric("{:,.0f}", " lost", resolution=0.5),
+    # One more or less is the moment at which the connection is killed.
+    "lost_events": Metric("{:,.0f}", " lost", resolution=1.0),
     "twice_events": Metric("{:,.0f}", " twice", resolution=0.5),
     "silent_ms": Metric("{:,.0f}", " ms", "silent for"),
     "resume_seconds": Metric("{:.3f}", " s", "all after"),

@@ -40,10 +40,9 @@ def plan(rows: Sequence[Row], loops: Sequence[str], size: Size, absent: Sequence
     for row in rows:
         ways = [way for way in row.ways if way not in absent and can(way, row)]
         for loop in loops:
-            count = size.repetitions_of(row, loop)
-            for repetition in range(1, count + 1):
+            for repetition in range(1, size.repetitions + 1):
                 for way in ways:
-                    yield Step(row, loop, repetition, count, way)
+                    yield Step(row, loop, repetition, size.repetitions, way)
 
 
 def can(way: str, row: Row) -> bool:

@@ -103,6 +103,11 @@ class RowSummary:
         over, under = (ours, theirs) if metric.more_is_better else (theirs, ours)
         return over / under if under else inf
 
+    def overlap(self, library: str) -> bool:
+        """Return whether the repetitions of gapless and of a library lie in ranges that overlap."""
+        ours, theirs = (self.figures[way][self.row.metrics[0]] for way in ("gapless", library))
+        return ours.low <= theirs.high and theirs.low <= ours.high
+
     def share_of_limit(self, library: str) -> float | None:
         """How much of the limit a library reaches: of what it does in a second, or with what it costs."""
         name = self.row.metrics[0]

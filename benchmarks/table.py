@@ -6,7 +6,7 @@ from benchmarks.libraries import others
 from benchmarks.rows import Must, Row
 
 KINDS = {"pubsub": "Pub/Sub", "streams": "Streams"}
-PEERS = {kind: others(kind) for kind in KINDS}
+OTHERS = {kind: others(kind) for kind in KINDS}
 PAYLOADS = {64: "64 B", 1024: "1 kB", 65536: "64 kB"}
 HISTORIES = (10, 1000, 10_000)
 PROCESSES = (2, 4, 8)
@@ -27,10 +27,10 @@ def _publish(
         "publish",
         kind,
         musts,
-        ("rate", *COSTS),
+        ("rate", *COSTS, "more_rate"),
         {"concurrency": concurrency, "payload_bytes": payload},
         limited=True,
-        others=PEERS[kind],
+        others=OTHERS[kind],
     )
 
 
@@ -104,10 +104,10 @@ def _receive(kind: str, part: float, *, paced: bool = False) -> Row:
         "receive",
         kind,
         musts,
-        ("rate",),
+        ("rate", "server_us"),
         {"paced": paced},
         limited=True,
-        others=PEERS[kind],
+        others=OTHERS[kind],
     )
 
 
@@ -162,7 +162,7 @@ LATENCY = (
             (Must("p50_low_ms", "part", 1 / 1.3, of_limit=True),) if kind == "pubsub" else (),
             (*LATENCIES, "rate"),
             limited=True,
-            others=PEERS[kind],
+            others=OTHERS[kind],
         )
         for kind in KINDS
     ),
@@ -231,7 +231,7 @@ def idle(kind: str, channels: int) -> Row:
     name = f"idle-{kind}" if channels == 10_000 else f"idle-{kind}-{channels}"
     title = f"{CHANNELS[channels]}{' channels' if channels > 1 else ''} subscribed, nothing happens, {KINDS[kind]}"
     costs = ("client_percent", "server_percent")
-    return Row(name, title, "idle", kind, _QUIET, costs, {"channels": channels}, others=PEERS[kind])
+    return Row(name, title, "idle", kind, _QUIET, costs, {"channels": channels}, others=OTHERS[kind])
 
 
 IDLE = tuple(idle(kind, channels) for kind in KINDS for channels in CHANNELS)
@@ -276,7 +276,7 @@ OUTAGE = tuple(
         kind,
         (Must("lost_events", "below", 1), Must("twice_events", "below", 1)) if kind == "streams" else (),
         ("lost_events", "twice_events", "silent_ms"),
-        others=PEERS[kind],
+        others=OTHERS[kind],
     )
     for kind in KINDS
 )
@@ -290,7 +290,7 @@ COSTS_OF_CHANNELS = tuple(
         CHANNEL_MUSTS,
         ("resident_bytes", "server_bytes"),
         {"channels": 10_000},
-        others=PEERS[kind],
+        others=OTHERS[kind],
     )
     for kind in KINDS
 )
@@ -301,8 +301,8 @@ START = (
         "a new process: import, and from there to its first event",
         "start",
         "pubsub",
-        beside=("import_ms", "start_ms"),
-        others=PEERS["pubsub"],
+        beside=("start_ms", "import_ms"),
+        others=OTHERS["pubsub"],
     ),
 )
 

@@ -28,8 +28,8 @@ def main() -> None:
     clock.allow_connections()
     if job.cores:
         clock.pin(os.getpid(), set(job.cores))
-    scenario: Any = importlib.import_module(f"benchmarks.scenarios.{job.scenario}").run
     parent = Parent()
+    scenario: Any = importlib.import_module(f"benchmarks.scenarios.{job.scenario}").run
     try:
         if asyncio.iscoroutinefunction(scenario):
             with asyncio.Runner(loop_factory=loop_factory(job.loop)) as runner:

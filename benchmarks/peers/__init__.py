@@ -2,7 +2,8 @@
 
 open_backend(kind, port, keep)   a context manager: what publishes and receives, kind "pubsub" or "streams", with the
                              library's defaults. It has `publish(data, channels)`, `subscribe(channels)` and
-                             `stream_events()`. Where the library limits what is stored: to `keep` events
+                             `stream_events()`. Where the library limits what is stored: to `keep` events; None if
+                             there is a reader, for whom none may be dropped
 data_of(item)                the payload of what `stream_events()` yields; without it, items are (channel, data)
 again(command, number)       the recorded command for another event; without it, the same command
 Publisher(kind)              the commands with which a publisher of that library would publish; without it, they are
@@ -30,7 +31,7 @@ CHANNEL = "room"
 HISTORY = 100
 PAYLOAD_BYTES = 64
 
-# Where an event must not be lost before it is read.
+# Of a library that has to be told how many, where none may be dropped.
 UNTRIMMED = 10_000_000
 
 # redis-py 8 raises when more than 100 commands are under way; before, there was no such limit. Nor is there here.
@@ -82,6 +83,6 @@ def open_hub(job: Job) -> AbstractAsyncContextManager[Any]:
 
 def open_backend(job: Job) -> AbstractAsyncContextManager[Any]:
     """Give the library's backend, started, on connections of its own."""
-    keep = job.options.get("history", HISTORY) if job.scenario == "publish" else UNTRIMMED
+    keep = job.options.get("history", HISTORY) if job.scenario == "publish" else None
     backend: AbstractAsyncContextManager[Any] = adapter(job.library).open_backend(job.kind, job.port, keep)
     return backend

@@ -36,7 +36,7 @@ class Broadcaster:
 
 
 @asynccontextmanager
-async def open_backend(kind: str, port: int, keep: int) -> AsyncIterator[Broadcaster]:  # noqa: ARG001
+async def open_backend(kind: str, port: int, keep: int | None) -> AsyncIterator[Broadcaster]:  # noqa: ARG001
     broadcast = Broadcast(f"{SCHEMES[kind]}://127.0.0.1:{port}?max_connections={MOST_CONNECTIONS}")
     await broadcast.connect()
     async with AsyncExitStack() as stack:

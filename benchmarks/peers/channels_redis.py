@@ -12,7 +12,7 @@ from typing import Any
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from benchmarks.peers import CHANNEL, HISTORY, MOST_CONNECTIONS, UNTRIMMED, Command
+from benchmarks.peers import CHANNEL, MOST_CONNECTIONS, UNTRIMMED, Command
 
 # It makes messages unique with so many random bytes.
 UNIQUE_BYTES = 12
@@ -40,7 +40,7 @@ class Layer:
 
 
 @asynccontextmanager
-async def open_backend(kind: str, port: int, keep: int) -> AsyncIterator[Layer]:
+async def open_backend(kind: str, port: int, keep: int | None) -> AsyncIterator[Layer]:
     hosts = [f"redis://127.0.0.1:{port}?max_connections={MOST_CONNECTIONS}"]
     if kind == "pubsub":
         layer = RedisPubSubChannelLayer(hosts=hosts)
@@ -50,8 +50,8 @@ async def open_backend(kind: str, port: int, keep: int) -> AsyncIterator[Layer]:
     # Beyond its capacity, which is 100 by default, it drops messages.
     stored = RedisChannelLayer(hosts=hosts, capacity=UNTRIMMED)
     backend = Layer(stored)
-    if keep == HISTORY:
-        # Who only publishes: to an empty group it would send nothing. Nobody reads this member.
+    if keep is not None:
+        # There is no reader, and to an empty group it would send nothing. Nobody reads this member.
         await backend.subscribe([CHANNEL])
     yield backend
     await stored.close_pools()

@@ -28,7 +28,7 @@ class PubSub:
 
 
 @asynccontextmanager
-async def open_backend(kind: str, port: int, keep: int) -> AsyncIterator[PubSub]:  # noqa: ARG001
+async def open_backend(kind: str, port: int, keep: int | None) -> AsyncIterator[PubSub]:  # noqa: ARG001
     async with (
         Redis(host="127.0.0.1", port=port) as client,
         # Many channels may take more than its default of a second.

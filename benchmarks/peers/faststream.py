@@ -43,7 +43,7 @@ class Broker:
 
 
 @asynccontextmanager
-async def open_backend(kind: str, port: int, keep: int) -> AsyncIterator[Broker]:  # noqa: ARG001
+async def open_backend(kind: str, port: int, keep: int | None) -> AsyncIterator[Broker]:  # noqa: ARG001
     # Without a line in the log for each message.
     async with RedisBroker(
         f"redis://127.0.0.1:{port}?max_connections={MOST_CONNECTIONS}", logger=None

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from benchmarks.peers import CHANNEL, HISTORY, PREFIX, UNTRIMMED, Command
+from benchmarks.peers import CHANNEL, HISTORY, PREFIX, Command
 from benchmarks.peers.started import started
 from gapless import Channels, MemoryChannelsBackend
 from gapless.backends.redis import (
@@ -30,9 +30,9 @@ def backend(kind: str, client: Any, history: int = HISTORY) -> RedisChannelsBack
     return RedisChannelsStreamBackend(history, redis=client, key_prefix=PREFIX)
 
 
-def open_backend(kind: str, port: int, keep: int) -> AbstractAsyncContextManager[Any]:
+def open_backend(kind: str, port: int, keep: int | None) -> AbstractAsyncContextManager[Any]:
     # What is trimmed was pushed before.
-    history = HISTORY if keep == UNTRIMMED else keep
+    history = HISTORY if keep is None else keep
     return started(lambda client: backend(kind, client, history), port)
 
 

@@ -29,8 +29,8 @@ def backend(kind: str, client: Any, keep: int = HISTORY) -> Any:
     return RedisChannelsStreamBackend(keep, redis=client, key_prefix=PREFIX)
 
 
-def open_backend(kind: str, port: int, keep: int) -> AbstractAsyncContextManager[Any]:
-    return started(lambda client: backend(kind, client, keep), port)
+def open_backend(kind: str, port: int, keep: int | None) -> AbstractAsyncContextManager[Any]:
+    return started(lambda client: backend(kind, client, UNTRIMMED if keep is None else keep), port)
 
 
 class Hub:

@@ -22,10 +22,21 @@ class Connection(asyncio.Protocol):
     def __init__(self, got: Callable[[Any], None]) -> None:
         self._got = got
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
+        self._parts: list[bytes] = []
         self.transport = cast("asyncio.Transport", None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+
+    def write(self, packed: bytes) -> None:
+        """Send together what is written in one tick."""
+        if not self._parts:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._parts.append(packed)
+
+    def _flush(self) -> None:
+        self.transport.write(b"".join(self._parts))
+        self._parts.clear()
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -48,11 +59,11 @@ class Backend:
         (channel,) = channels
         future: asyncio.Future[None] = self._loop.create_future()
         self._replies.append(future)
-        self.commands.transport.write(pack(("PUBLISH", f"{PREFIX}_{channel}", data)))
+        self.commands.write(pack(("PUBLISH", f"{PREFIX}_{channel}", data)))
         await future
 
     async def subscribe(self, channels: list[str]) -> None:
-        self.subscriber.transport.write(pack(("SUBSCRIBE", *(f"{PREFIX}_{name}" for name in channels))))
+        self.subscriber.write(pack(("SUBSCRIBE", *(f"{PREFIX}_{name}" for name in channels))))
 
     async def stream_events(self) -> AsyncIterator[tuple[str, bytes]]:
         while True:
@@ -73,7 +84,7 @@ class Backend:
 
 
 @asynccontextmanager
-async def open_backend(kind: str, port: int, keep: int) -> AsyncIterator[Backend]:  # noqa: ARG001
+async def open_backend(kind: str, port: int, keep: int | None) -> AsyncIterator[Backend]:  # noqa: ARG001
     backend = Backend()
     loop = asyncio.get_running_loop()
     connections = (backend.commands, backend.subscriber)

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from benchmarks.peers import MOST_CONNECTIONS
+from benchmarks.peers import MOST_CONNECTIONS, UNTRIMMED
 
 # XREAD returns after so long if there is nothing.
 BLOCK_MS = 1000
@@ -57,11 +57,11 @@ class Streams:
 
 
 @asynccontextmanager
-async def open_backend(kind: str, port: int, keep: int) -> AsyncIterator[PubSub | Streams]:
+async def open_backend(kind: str, port: int, keep: int | None) -> AsyncIterator[PubSub | Streams]:
     # protocol=2: replies have one form in all releases.
     async with Redis(host="127.0.0.1", port=port, protocol=2, max_connections=MOST_CONNECTIONS) as client:
         if kind == "streams":
-            yield Streams(client, keep)
+            yield Streams(client, UNTRIMMED if keep is None else keep)
             return
         backend = PubSub(client)
         try:

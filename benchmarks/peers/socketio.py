@@ -17,6 +17,7 @@ from benchmarks.peers import MOST_CONNECTIONS
 NAMESPACE = "/"
 EVENT = "event"
 BEFORE_DATA = len(f'2["{EVENT}","')
+AFTER_DATA = len('"]')
 
 
 class Server:
@@ -60,7 +61,7 @@ class Server:
 
 
 @asynccontextmanager
-async def open_backend(kind: str, port: int, keep: int) -> AsyncIterator[Server]:  # noqa: ARG001
+async def open_backend(kind: str, port: int, keep: int | None) -> AsyncIterator[Server]:  # noqa: ARG001
     server = Server(f"redis://127.0.0.1:{port}?max_connections={MOST_CONNECTIONS}")
     yield server
     await server.stop()
@@ -68,4 +69,4 @@ async def open_backend(kind: str, port: int, keep: int) -> AsyncIterator[Server]
 
 def data_of(item: Any) -> bytes:
     text: str = item.data
-    return text[BEFORE_DATA:].encode()
+    return text[BEFORE_DATA:-AFTER_DATA].encode()

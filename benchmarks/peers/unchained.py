@@ -14,7 +14,7 @@ from gapless._redis.wire import Replies
 __all__ = ["Publisher", "open_backend"]
 
 
-def open_backend(kind: str, port: int, keep: int) -> AbstractAsyncContextManager[Any]:
+def open_backend(kind: str, port: int, keep: int | None) -> AbstractAsyncContextManager[Any]:
     FramedPushLink.received = received  # type: ignore[method-assign]
     # A sweep would find every channel behind.
     Repairs.start_sweeping = lambda _: None  # type: ignore[method-assign]

@@ -1,6 +1,8 @@
 """The limit of publishing: a C client, or a blocking socket without client library, with gapless's own commands.
 
-As many commands are in one write as others publish at once. The C client is redis-benchmark, if there is one.
+As many commands are in one write as others publish at once. The C client is redis-benchmark, if there is one. It waits
+for all replies of a write before the next one, so with several connections, which take turns, it may do more; that is
+measured, too.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ DEADLINE_SECONDS = 30.0
 # So many to find out how many take as long as wanted.
 TRIAL_ROUNDS = 200
 
+# Among them the same number of commands is divided.
+MORE_CONNECTIONS = (2, 4)
+
 
 def run(
     job: Job,
@@ -37,6 +42,11 @@ def run(
         connection.send(publisher.prepare())
         if program is not None:
             rate, _ = c_client(program, job.port, command, concurrency, TRIAL_ROUNDS * concurrency)
+            more = [
+                c_client(program, job.port, command, concurrency // count, round(rate * seconds), count)[0]
+                for count in MORE_CONNECTIONS
+                if concurrency % count == 0
+            ]
         else:
             packed = pack(command) * concurrency
             pipeline(connection, packed, concurrency, warm_seconds)
@@ -53,16 +63,19 @@ def run(
             events = pipeline(connection, packed, concurrency, seconds)
             elapsed, used = time.perf_counter() - started, cpu_seconds() - used
             rate = events / elapsed
+    figures: dict[str, float] = {"more_rate": max(more)} if program is not None and more else {}
     name = program.rpartition("/")[2] if program is not None else "a blocking socket"
     parent.say(
-        "result", events=events, seconds=elapsed, rate=rate, cpu_us=used / events * 1e6, limit=name
+        "result", events=events, seconds=elapsed, rate=rate, cpu_us=used / events * 1e6, limit=name, **figures
     )  # fmt: skip
 
 
-def c_client(program: str, port: int, command: Command, depth: int, events: int) -> tuple[float, float]:
-    """Return events per second, and the seconds that they took."""
+def c_client(
+    program: str, port: int, command: Command, depth: int, events: int, connections: int = 1
+) -> tuple[float, float]:
+    """Return events per second, and the seconds that they took. Each connection has `depth` under way."""
     words = [part.decode() if isinstance(part, bytes) else str(part) for part in command]
-    options = ["-p", str(port), "-c", "1", "-P", str(depth), "-n", str(events), "--csv"]
+    options = ["-p", str(port), "-c", str(connections), "-P", str(depth), "-n", str(events), "--csv"]
     done = subprocess.run(
         [program, *options, *words], capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
     )

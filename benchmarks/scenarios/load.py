@@ -1,6 +1,6 @@
 """Load side of `receive`: writes prepared commands to a raw socket.
 
-Without a pace all of them leave in one write, as fast as the server takes them. With one, `rate`
+Without a pace all events of a batch leave in one write, as fast as the server takes them. With one, `rate`
 events per second leave in bursts, and each burst waits for its replies.
 """
 
@@ -22,6 +22,7 @@ def run(
     parent: Parent,
     *,
     events: int,
+    batches: int,
     warm_events: int,
     burst: int | None,
     rate: int | None,
@@ -40,17 +41,21 @@ def run(
             warm_events -= 1
         else:
             command = own.publish(CHANNEL, PAYLOAD)
-        commands = packed(job, command, warm_events + events)  # made while nobody measures
-        whole = b"".join(commands[warm_events:])
+        commands = packed(job, command, warm_events + batches * events)  # made while nobody measures
+        starts = range(warm_events, len(commands), events)
+        in_batches = [commands[start : start + events] for start in starts]
+        whole = [b"".join(batch) for batch in in_batches]
         connection.send_packed(b"".join(commands[:warm_events]), warm_events)
-        parent.wait()
-        started = time.perf_counter()
-        if burst and rate:
-            send_paced(connection, commands[warm_events:], burst=burst, rate=rate)
-        else:
-            connection.send_packed(whole, events)
-        elapsed = time.perf_counter() - started
-    parent.say("result", send_rate=events / elapsed)
+        elapsed = 0.0
+        for batch, packed_batch in zip(in_batches, whole, strict=True):
+            parent.wait()
+            started = time.perf_counter()
+            if burst and rate:
+                send_paced(connection, batch, burst=burst, rate=rate)
+            else:
+                connection.send_packed(packed_batch, events)
+            elapsed += time.perf_counter() - started
+    parent.say("result", send_rate=batches * events / elapsed)
 
 
 def packed(job: Job, command: Command, count: int) -> list[bytes]:

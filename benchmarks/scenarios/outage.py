@@ -10,8 +10,8 @@ from benchmarks.peers import CHANNEL, data_of, open_backend
 from benchmarks.protocol import Job, Parent
 from benchmarks.scenarios.offer import stamp_of
 
-# After the last one was published, so long for what is missing to arrive.
-GRACE_SECONDS = 3.0
+# After the last one was published, so long for what is missing to arrive: FastStream waits for 5 s after an error.
+GRACE_SECONDS = 8.0
 
 DEAF_SECONDS = 0.5
 
@@ -63,6 +63,7 @@ async def run(job: Job, parent: Parent, *, settle_seconds: float) -> None:
             lost_events=events - len(arrivals.stamps),
             twice_events=arrivals.count - len(arrivals.stamps),
             silent_ms=arrivals.longest_pause * 1000,
+            consumer_ended=repr(consumer.exception()) if consumer.done() else None,
         )
         consumer.cancel()
         await asyncio.gather(consumer, return_exceptions=True)

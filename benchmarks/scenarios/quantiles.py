@@ -12,7 +12,9 @@ def quantile(ordered: list[float], share: float) -> float:
 
 
 def quantiles(load: str, delays_ms: Iterable[float]) -> dict[str, float]:
-    """Return p50, p99 and p99.9 by the names of their metrics."""
+    """Return p50, p99 and p99.9 by the names of their metrics; the last one only if it is not the maximum."""
     ordered = sorted(delays_ms)
     shares = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
+    if len(ordered) < 1000:
+        del shares["p999"]
     return {f"{name}_{load}_ms": quantile(ordered, share) for name, share in shares.items()}

@@ -11,12 +11,13 @@ import time
 from typing import Any
 
 from benchmarks.libraries import LIBRARIES
-from benchmarks.peers import CHANNEL, PAYLOAD_BYTES, adapter, open_backend
+from benchmarks.peers import CHANNEL, PAYLOAD_BYTES, adapter, data_of, open_backend
 from benchmarks.protocol import Job, Parent
 
 # Not every library waits until it is subscribed: then the event is lost, and is published again.
 AGAIN_SECONDS = 0.05
 DEADLINE_SECONDS = 10.0
+PAYLOAD = b"payload".ljust(PAYLOAD_BYTES, b"x")
 
 
 async def run(job: Job, parent: Parent) -> None:
@@ -32,12 +33,16 @@ async def run(job: Job, parent: Parent) -> None:
         await backend.subscribe([CHANNEL])
         first = asyncio.create_task(receive_one(backend))
         while not first.done():
-            await backend.publish(b"x" * PAYLOAD_BYTES, [CHANNEL])
+            await backend.publish(PAYLOAD, [CHANNEL])
             await asyncio.wait({first}, timeout=AGAIN_SECONDS)
         elapsed = imported + time.perf_counter() - started
+        received = data_of(job)(first.result())
+    if received != PAYLOAD:
+        raise ValueError(f"{PAYLOAD!r} was published, and {received!r} received")
     parent.say("result", import_ms=imported * 1000, start_ms=elapsed * 1000)
 
 
-async def receive_one(backend: Any) -> None:
-    async for _ in backend.stream_events():
-        return
+async def receive_one(backend: Any) -> Any:
+    async for item in backend.stream_events():
+        return item
+    raise EOFError("the events have ended")

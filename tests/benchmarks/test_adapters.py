@@ -1,4 +1,4 @@
-"""Each library publishes and receives, as its adapter says, and its publish can be recorded."""
+"""Each library publishes and receives, as its adapter says, and each scenario measures what it should."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 from benchmarks.broker import Broker
-from benchmarks.libraries import LIBRARIES, is_there
-from benchmarks.measure import measure
+from benchmarks.host import c_client
+from benchmarks.libraries import LIBRARIES, LIMIT, is_there
+from benchmarks.measure import LIMIT_SCENARIOS, measure
 from benchmarks.protocol import Job
 from benchmarks.recorded import parse, record
 from benchmarks.rows import Row
@@ -17,6 +18,9 @@ from benchmarks.table import ROWS
 from tests.support.servers import Server
 
 WAYS = [(name, kind) for name, library in LIBRARIES.items() for kind in library.kinds]
+# One of each, and of those that no library above has part in, all.
+SCENARIOS = {row.scenario: row for row in reversed(ROWS)}
+LIMITED = {row.scenario: row for row in ROWS if row.limited}
 
 
 @pytest.mark.parametrize(("library", "kind"), WAYS)
@@ -27,6 +31,30 @@ def test_an_event_gets_through(server: Server, library: str, kind: str) -> None:
     figures = measure(Broker(server), row, library, "asyncio", QUICK)
     assert figures.get("failed") is None
     assert 0 < figures["import_ms"] < figures["start_ms"]
+
+
+@pytest.mark.parametrize("row", SCENARIOS.values(), ids=lambda row: row.name)
+def test_every_figure_of_a_scenario_is_measured(server: Server, row: Row) -> None:
+    figures = measure(Broker(server), row, "gapless", "asyncio", QUICK)
+    assert figures.get("failed") is None
+    missing = {metric for metric in row.metrics if figures.get(metric) is None}
+    assert missing <= {"more_rate", *(name for name in row.metrics if name.startswith("p999"))}
+    assert figures.get("lost_events", 0) == 0
+
+
+@pytest.mark.parametrize("row", LIMITED.values(), ids=lambda row: row.name)
+def test_the_limit_is_measured(server: Server, row: Row) -> None:
+    figures = measure(Broker(server), row, LIMIT, "asyncio", QUICK)
+    assert figures.get("failed") is None
+    assert figures[row.metrics[0]] > 0
+    assert row.scenario in LIMIT_SCENARIOS
+
+
+def test_the_limit_of_publishing_is_measured_on_several_connections(server: Server) -> None:
+    if c_client() is None:
+        pytest.skip("neither redis-benchmark nor valkey-benchmark is installed")
+    (row,) = (row for row in ROWS if row.name == "publish-100-streams")
+    assert measure(Broker(server), row, LIMIT, "asyncio", QUICK)["more_rate"] > 0
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

@@ -88,11 +88,27 @@ def test_noise_is_told_of_the_figures_that_are_compared() -> None:
     assert report.lines(summary)[0][-1] == "(noisy)"
 
 
-def test_a_row_that_requires_nothing_tells_that_litestar_wins() -> None:
+def test_a_row_that_requires_nothing_tells_who_wins() -> None:
     (summary,) = summaries(document("publish-10-pubsub", STEADY | {"litestar": [200.0, 202.0]}), "asyncio")
-    assert report.lines(summary)[0][3] == "**2.0x**"
+    assert report.lines(summary)[0][3] == "**Litestar: 2.0x**"
     (summary,) = summaries(document("publish-10-pubsub", STEADY), "asyncio")
     assert report.lines(summary)[0][3] == ""
+    assert report.lines(summary)[1][:3] == ("limit: 150/s (150-151)", "7% of it", "67% of it")
+    (summary,) = summaries(document("publish-100-pubsub", STEADY | {"redis-py": [200.0, 202.0]}), "asyncio")
+    assert report.lines(summary)[0][3] == "10.0x (10.0-10.0); **redis-py: 2.0x**"
+
+
+def test_ranges_that_overlap_are_told() -> None:
+    overlapping = STEADY | {"redis-py": [90.0, 100.5]}
+    (*_, line) = compare.headline(document("publish-100-pubsub", overlapping))
+    assert line.endswith("| gapless, 1.1x, ranges overlap |")
+
+
+def test_one_core_is_told() -> None:
+    found = document("publish-100-pubsub", STEADY)
+    assert "one core" not in report.text(found)
+    found["machine"]["cores"] = 1
+    assert "one core" in report.text(found)
 
 
 def test_of_a_cost_the_share_of_the_limit_is_below_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -19,11 +20,12 @@ from tests.support.servers import binaries
 
 
 async def run_and_interrupt(output: Path, line: bytes, number: int = signal.SIGINT) -> tuple[int | None, str]:
-    """Start a run of two rows, and interrupt it when a line of its progress says so."""
+    """Start a run of two rows, and interrupt it when a line of its progress says so, as a terminal does: all of its group."""
     words = ["--quick", "--only", "subscribe-pubsub", "--only", "start", "--output", str(output)]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks", *words,
         cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )  # fmt: skip
     said = b""
     try:
@@ -32,7 +34,7 @@ async def run_and_interrupt(output: Path, line: bytes, number: int = signal.SIGI
             more = await process.stderr.readline()
             assert more, said.decode()
             said += more
-        process.send_signal(number)
+        os.killpg(process.pid, number)
         _, rest = await process.communicate()
     finally:
         if process.returncode is None:

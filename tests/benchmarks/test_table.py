@@ -8,7 +8,7 @@ import inspect
 import pytest
 from benchmarks.curves import CURVES
 from benchmarks.libraries import LIBRARIES, LIMIT, ROOT, others
-from benchmarks.measure import LIMITS, LOADS
+from benchmarks.measure import LIMIT_SCENARIOS, LOADS
 from benchmarks.rows import METRICS, Row
 from benchmarks.run import can, plan
 from benchmarks.sizes import FULL, SHORT
@@ -40,13 +40,13 @@ def test_every_library_has_its_adapter() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
 def test_processes_are_given_what_they_take(row: Row) -> None:
     for way in row.ways:
-        scenario = LIMITS[row.scenario] if way == LIMIT else row.scenario
-        given = set(FULL.options(row, way, "asyncio"))
+        scenario = LIMIT_SCENARIOS[row.scenario] if way == LIMIT else row.scenario
+        given = set(FULL.options(row, way))
         if row.scenario == "subscribe":
             given |= {"traced"}  # the run measures both
         assert fits(scenario, given)
         if row.scenario in LOADS and scenario != "limit_latency":
-            assert fits(LOADS[row.scenario], set(FULL.load_options(row, way, "asyncio")))
+            assert fits(LOADS[row.scenario], set(FULL.load_options(row, way)))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
@@ -77,5 +77,13 @@ def test_who_is_absent_or_can_not_is_left_out() -> None:
 
 
 def test_make_bench_repeats_often_enough() -> None:
-    for size in (SHORT, FULL):
-        assert all(size.repetitions_of(row, "asyncio") >= 5 for row in ROWS)
+    assert min(size.repetitions for size in (SHORT, FULL)) >= 5
+
+
+def test_an_idle_gapless_is_measured_while_it_sweeps() -> None:
+    for row in ROWS:
+        if row.scenario == "idle":
+            for size in (SHORT, FULL):
+                options = size.options(row, "gapless")
+                assert options["settle_seconds"] >= 6
+                assert options["seconds"] >= 10
