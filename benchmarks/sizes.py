@@ -48,8 +48,8 @@ PACED_BURST = 100
 REQUIRED_CHANNELS = 10_000
 GROWTH_SECONDS = 2.0
 
-# gapless compares its channels with the server every 5 s, within 20 %. So it is measured after the first time, and for two
-# of them at least. What others do while nothing happens, they do every second or more often.
+# On Streams, gapless compares its channels with the server every 5 s, within 20 %. So it is measured after the first time,
+# and for two of them. What others do while nothing happens, they do every second or more often.
 SWEEP_SECONDS = 5.0
 
 
@@ -115,7 +115,7 @@ class Size:
         seconds = waiting["seconds"]
         if row.options["channels"] != REQUIRED_CHANNELS:
             seconds = min(seconds, GROWTH_SECONDS)
-        if library == "gapless" and self.sweeps:
+        if library == "gapless" and row.kind == "streams" and self.sweeps:
             # The first one is over then.
             settle = 1.2 * SWEEP_SECONDS
             return {"seconds": max(seconds, self.sweeps * SWEEP_SECONDS), "settle_seconds": settle}
