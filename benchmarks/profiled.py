@@ -1,24 +1,31 @@
 """Where the CPU of gapless goes: `python -m benchmarks.profiled`. Prints a Markdown table, a column per path.
 
+`--output FILE.json` keeps what it is made from, and `--show FILE.json` makes it from that.
+
 cProfile, without the time in which the event loop waits. It makes calls dearer than they are, and what happens inside
 of them cheaper: the shares say where to look, and not how fast anything is.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import cProfile
+import json
 import os
 import pstats
 import selectors
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.support.servers import Server, binaries
 
 import gapless
+from benchmarks import host
+from benchmarks.broker import Broker
 from benchmarks.libraries import ROOT
 from benchmarks.peers import CHANNEL, PAYLOAD_BYTES
 from benchmarks.peers.gapless import Publisher, open_backend, open_hub
@@ -139,16 +146,36 @@ def table(columns: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def measured() -> dict[str, Any]:
+    """Profile every path on a server of our own."""
     columns: dict[str, dict[str, float]] = {}
     binary: Path = next(iter(binaries().values()))
     with Server(binary) as server:
+        versions = host.versions(Broker(server).version())
         for title, (path, kind) in PATHS.items():
             profile = cProfile.Profile()
             server.command("FLUSHALL")
             asyncio.run(path(kind, server.port, profile))
             columns[title] = shares(profile)
-    print(table(columns))
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": host.machine(),
+        "versions": versions,
+        "percent": columns,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.profiled", description="Where the CPU of gapless goes."
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="keep the shares there (JSON)")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="print the table of such a file")
+    options = parser.parse_args(arguments)
+    found = measured() if options.show is None else json.loads(options.show.read_text())
+    if options.output is not None:
+        options.output.write_text(json.dumps(found, indent=1) + "\n")
+    print(table(found["percent"]))
 
 
 if __name__ == "__main__":

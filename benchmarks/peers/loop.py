@@ -28,5 +28,5 @@ class Nothing:
 
 
 @asynccontextmanager
-async def open_backend(kind: str, port: int, keep: int) -> AsyncIterator[Nothing]:  # noqa: ARG001
+async def open_backend(kind: str, port: int, keep: int | None) -> AsyncIterator[Nothing]:  # noqa: ARG001
     yield Nothing()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from pathlib import Path
 
 import pytest
 from benchmarks import profiled
@@ -32,13 +33,16 @@ def test_parts(file: str, name: str, part: str) -> None:
 
 
 def test_every_path_has_a_profile(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(profiled, "EVENTS", 2000)
     monkeypatch.setattr(profiled, "SUBSCRIBERS", 50)
     monkeypatch.setattr(profiled, "SMALLEST_PERCENT", 0)
-    profiled.main()
-    header, _, *lines = capsys.readouterr().out.splitlines()
+    profiled.main(["--output", str(tmp_path / "a.json")])
+    printed = capsys.readouterr().out
+    profiled.main(["--show", str(tmp_path / "a.json")])
+    assert capsys.readouterr().out == printed
+    header, _, *lines = printed.splitlines()
     columns = list(zip(*([cell.strip() for cell in line.split("|")[2:-1]] for line in lines), strict=True))
     assert header.count("|") == len(columns) + 2 == len(profiled.PATHS) + 2
     for column in columns:
