@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import selectors
 from pathlib import Path
 
 import pytest
 from benchmarks import profiled
+from benchmarks.libraries import ROOT
 from benchmarks.scenarios import publish as scenario
 
 from gapless._redis import wire
@@ -48,3 +50,11 @@ def test_every_path_has_a_profile(
     for column in columns:
         # Rounded, and without what is below half a per cent.
         assert sum(int(cell) for cell in column if cell) == pytest.approx(100, abs=8)
+
+
+def test_the_documented_shares_are_those_of_the_raw_file() -> None:
+    (path,) = (ROOT / "benchmarks" / "results" / "profiles").glob("*.json")
+    percent = json.loads(path.read_text())["percent"]
+    page = (ROOT / "docs" / "performance.md").read_text()
+    assert profiled.table(percent) in page
+    assert f"benchmarks/results/profiles/{path.name}" in page
