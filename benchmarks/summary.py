@@ -75,18 +75,20 @@ class RowSummary:
     @property
     def ranking(self) -> list[str]:
         """The libraries that were measured, the best first. The limit is none."""
-        metric = self.row.metrics[0]
-        sign = -1 if METRICS[metric].more_is_better else 1
-        measured = [way for way in self.row.libraries if metric in self.figures[way]]
-        figures = {way: self.figures[way][metric] for way in measured}
-        # Equal ones by their worst repetition.
-        return sorted(
-            measured,
-            key=lambda way: (
-                sign * figures[way].median,
-                max(sign * figures[way].low, sign * figures[way].high),
-            ),
-        )
+        metrics = self.row.metrics
+        measured = [way for way in self.row.libraries if metrics[0] in self.figures[way]]
+
+        def key(way: str) -> list[float]:
+            # Equal ones by their worst repetition, and by the next figure.
+            found: list[float] = []
+            for name in metrics:
+                sign = -1 if METRICS[name].more_is_better else 1
+                figure = self.figures[way].get(name)
+                worst = inf if figure is None else max(sign * figure.low, sign * figure.high)
+                found += [inf if figure is None else sign * figure.median, worst]
+            return found
+
+        return sorted(measured, key=key)
 
     def lead(self, library: str) -> float | None:
         """How many times better gapless is than a library; None if they don't differ, or can't be compared.

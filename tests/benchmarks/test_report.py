@@ -72,6 +72,18 @@ def test_a_peer_that_wins_is_shown_to_win() -> None:
     assert "![a.svg](a.svg)" in page
 
 
+def test_equal_ones_are_ranked_by_the_next_figure() -> None:
+    found = document("outage-streams", {})
+    found["measurements"] = [
+        {"row": "outage-streams", "loop": "asyncio", "library": library, "repetition": 1,
+         "lost_events": 0, "twice_events": 0, "silent_ms": silent}
+        for library, silent in {"faststream": 5000, "redis-py": 20, "gapless": 10}.items()
+    ]  # fmt: skip
+    (summary,) = summaries(found, "asyncio")
+    assert summary.ranking == ["gapless", "redis-py", "faststream"]
+    assert "redis-py: 0 lost (0-0), 0 twice, silent for 20 ms | equal |" in compare.headline(found)[-1]
+
+
 def test_a_noisy_run_says_so() -> None:
     found = document("publish-100-pubsub", STEADY | {"gapless": [50.0, 100.0]})
     assert "TOO NOISY" in report.text(found)
