@@ -398,6 +398,25 @@ async def test_sweeps_that_are_refused_do_not_flood_the_log(
         server.command("ACL", "DELUSER", "u")
 
 
+async def test_a_look_whose_reply_is_read_late_is_no_later_than_it_was(
+    server: Server, streams: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A channel without an event has had none until the look, not until its reply was read."""
+    await streams.subscribe(["room"])
+    repairs = streams._enter().session.repairs
+    clocks: list[int] = []
+    looked = repairs.recovery.looked
+    monkeypatch.setattr(
+        repairs.recovery, "looked", lambda *arguments: clocks.append(arguments[2]) or looked(*arguments)
+    )
+    repairs._sweep()
+    await asyncio.sleep(0)  # what is sent leaves at the end of the loop's turn
+    seconds, microseconds = map(int, server.command("TIME"))
+    time.sleep(0.2)  # the event loop stands still
+    await until(lambda: clocks, "the reply")
+    assert clocks[0] <= seconds * 1000 + microseconds // 1000
+
+
 async def test_no_timer_is_left_after_a_shutdown(server: Server, client: Any) -> None:
     backend = RedisChannelsStreamBackend(10, redis=client, sweep_interval=0.01)
     await backend.subscribe(["room"])

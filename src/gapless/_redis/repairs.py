@@ -169,7 +169,8 @@ class Repairs:
                 self._send(read, self._command(read))
 
     def _send(self, read: Read, command: Command) -> None:
-        self._commands.send(command).add_done_callback(partial(self._done, read))
+        sent_at = time.monotonic()
+        self._commands.send(command).add_done_callback(partial(self._done, read, sent_at))
 
     def _command(self, read: Read) -> Command:
         if isinstance(read, Look):
@@ -188,7 +189,7 @@ class Repairs:
     def _look_command(self, subscriptions: Sequence[Subscription]) -> Command:
         return ("MGET", *(self._keys.last(s.wire_name.decode()) for s in subscriptions))
 
-    def _done(self, read: Read, future: asyncio.Future[Any]) -> None:
+    def _done(self, read: Read, sent_at: float, future: asyncio.Future[Any]) -> None:
         error = future.exception()
         if self._stopped:
             return
@@ -196,7 +197,7 @@ class Repairs:
             self._failed(read, error)
         else:
             try:
-                items = self._found(read, future.result())
+                items = self._found(read, future.result(), sent_at)
             except Exception as unexpected:
                 # Something else than we write: an id that is none. The channel must not stay silent.
                 self._refused(read, unexpected)
@@ -204,9 +205,10 @@ class Repairs:
                 self._hand_on(items)
         self._after_read()
 
-    def _found(self, read: Read, reply: Any) -> list[Item]:
+    def _found(self, read: Read, reply: Any, sent_at: float) -> list[Item]:
         if isinstance(read, Look):
-            return self.recovery.looked(read, reply, self._commands.peer.earliest_ms(time.monotonic()))
+            # Not the time now: the reply may have waited for us, and something was published meanwhile.
+            return self.recovery.looked(read, reply, self._commands.peer.earliest_ms(sent_at))
         if isinstance(read, Refill):
             self.recovery.refilled(read)
             found = [(fields[1], b"g" + entry_id) for entry_id, fields in reply if _is_ours(fields)]
