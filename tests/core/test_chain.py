@@ -42,3 +42,34 @@ def test_what_the_old_server_pushed_stands_before_the_gap_that_tells_of_the_new_
         (b"four", b"g4-0"),
         (None, Gap("room", "4-0", "restart")),
     ]
+
+
+def test_a_position_that_was_seen_with_the_first_gap_counts_until_an_event_comes() -> None:
+    chain = Chain("room")
+    chain.interrupt()
+    assert chain.looked(b"2-0", 0, 1000) == [(None, Gap("room", None, "disconnected"))]
+    # What was published before that look may still be on its way, and is the beginning if it comes.
+    assert chain.push(Push(b"g2-0", b"g1-0", b"two"), Kept(100, None))
+    chain.tip = b"g2-0"
+    assert not chain.push(Push(b"g4-0", b"g3-0", b"four"), Kept(100, None))
+    assert chain.position == b"g2-0"
+
+
+def test_a_position_that_was_seen_is_void_once_nothing_can_be_read() -> None:
+    chain = Chain("room")
+    chain.interrupt()
+    chain.looked(b"2-0", 0, 1000)
+    chain.give_up()
+    chain.interrupt()
+    assert chain.position is None
+
+
+def test_a_position_before_what_was_delivered_is_none() -> None:
+    chain = Chain("room")
+    chain.begin(b"9-0", 0)
+    chain.give_up()
+    chain.interrupt()
+    # A stream that went back: what was delivered of the old one could come once more.
+    chain.looked(b"2-0", 0, 1000)
+    chain.interrupt()
+    assert chain.position is None

@@ -109,6 +109,33 @@ async def test_what_the_history_no_longer_has_is_a_gap(server: Server) -> None:
     await client.aclose()
 
 
+@pytest.mark.parametrize("earlier", [0, 3])
+@pytest.mark.parametrize("swept", [False, True])
+async def test_a_subscribe_during_an_outage_is_one_gap_though_the_connection_is_lost_again(
+    server: Server, streams: RedisChannelsStreamBackend, earlier: int, swept: bool
+) -> None:
+    await publish(streams, *range(earlier))
+    interval = 0.01 if swept else 100
+    async with behind_proxy("streams", server, subscribe_timeout=0.1, sweep_interval=interval) as (
+        backend,
+        proxy,
+    ):
+        proxy.refusing = True
+        await backend.subscribe(["room"])
+        proxy.refusing = False
+        async with aclosing(backend.events()) as events:
+            assert await take(events, 1) == [Gap("room", None, "disconnected")]
+            if swept:
+                (subscription,) = backend._enter().session.subscriptions
+                await until(lambda: subscription.chain.position is not None, "a sweep and its recheck")
+            await cut(backend, proxy)
+            await publish(streams, 10, 11)
+            proxy.refusing = False
+            await whole(backend)
+            await publish(streams, 12)
+            assert numbers(await take(events, 3)) == [10, 11, 12]
+
+
 async def test_to_miss_exactly_what_the_history_keeps_is_no_gap(server: Server) -> None:
     client = make_client(server)
     publisher = RedisChannelsStreamBackend(10, redis=client, cap_streams_approximate=False)

@@ -27,7 +27,8 @@ class Chain:
     """
 
     __slots__ = (
-        "_base", "_born_ms", "_covered", "_doubt", "_floor", "_held", "channel", "held_bytes", "round", "tip"
+        "_base", "_born_ms", "_covered", "_doubt", "_floor", "_held", "_seen",
+        "channel", "held_bytes", "round", "tip",
     )  # fmt: skip
 
     def __init__(self, channel: str) -> None:
@@ -35,7 +36,9 @@ class Chain:
         self.tip = FRESH
         # While tip is no mark: the mark after which everything is owed, None if it isn't known.
         self._base: bytes | None = None
-        # Server time at which the channel had no entry yet, if _base is NOTHING because of that.
+        # While nothing followed a Gap without a position: where the channel stood when that Gap was told.
+        self._seen: bytes | None = None
+        # Server time at which the channel had no entry yet, if one of the two is NOTHING because of that.
         self._born_ms: int | None = None
         # The server under which we last knew that nothing was missing, if another one took its place since.
         self._doubt: bytes | None = None
@@ -65,7 +68,7 @@ class Chain:
         doubt: The server until now, if it was replaced by one that may have lost acknowledged events.
         Nothing shows what it lost, so a Gap stands where its entries end.
         """
-        self._base = self.position
+        self._base = self.position or self._seen
         self.tip = SYNCING
         self._doubt = doubt if self._doubt is None else self._doubt
         self.round += 1
@@ -104,7 +107,12 @@ class Chain:
     def looked(self, last_id: bytes | None, now_ms: int, resume_ttl_ms: int) -> list[Output] | None:
         """The channel's last id, read while subscribed: return what to deliver, None to read the entries."""
         if self._base is None:
-            return self.give_up()
+            output = self.give_up()
+            # No `_base`: pushes of what was published before this read can still be on their way.
+            if last_id is None or is_newer(b"g" + last_id, self._floor):
+                self._seen = NOTHING if last_id is None else b"g" + last_id
+                self._born_ms = now_ms
+            return output
         if last_id is None and self._base != NOTHING:
             # Nothing was published for so long that the last id has expired, or it was deleted.
             if id_key(self._base[1:].decode())[0] + resume_ttl_ms > now_ms:
@@ -113,7 +121,7 @@ class Chain:
             self._born_ms = now_ms
         elif self._base != (NOTHING if last_id is None else b"g" + last_id):
             return None
-        output: list[Output] = [] if self._doubt is None else [self._gap("restart")]
+        output = [] if self._doubt is None else [self._gap("restart")]
         self._join(output, set(), proven=True)
         return output
 
@@ -159,7 +167,7 @@ class Chain:
         base = self._base or NOTHING
         if base != NOTHING and is_newer(base, self._floor):
             self._floor = base
-        self._doubt = self._base = None
+        self._doubt = self._base = self._seen = None
         self.tip = FRESH
         for push in self._held or ():
             if push.data is not None and is_newer(push.mark, self._floor):
@@ -179,7 +187,8 @@ class Chain:
 
     def _find_reason(self, base: bytes, found: Entries, kept: Kept) -> GapReason | None:
         if base == NOTHING:
-            return self._find_reason_from_nothing(found, kept)
+            # There was no entry.
+            return None if found.is_whole(kept, self._born_ms) else "trimmed"
         first = found.entries[0] if found.entries else None
         reason = find_gap(
             base[1:].decode(),
@@ -194,18 +203,6 @@ class Chain:
             # The server had forgotten the channel when it pushed that one.
             return "reset"
         return reason
-
-    def _find_reason_from_nothing(self, found: Entries, kept: Kept) -> GapReason | None:
-        """There was no entry: is the stream whole? It is while nothing can have been trimmed or expired."""
-        if not found.entries:
-            return None if found.last is None else "trimmed"
-        first = found.entries[0]
-        # The length tells where the key with the last id was lost, by which an entry knows the one before it.
-        whole = first.previous == NOTHING and found.length < kept.history
-        if whole and kept.ttl_ms is not None:
-            born_ms = self._born_ms
-            whole = born_ms is not None and 0 <= id_key(first.id.decode())[0] - born_ms < kept.ttl_ms
-        return None if whole else "trimmed"
 
     def _has_lost_pushed(self, entries: list[Entry], base: bytes) -> bool:
         """Whether something was pushed before the read that the stream has no more: it was deleted since."""

@@ -53,6 +53,17 @@ class Entries(NamedTuple):
     length: int
     server: bytes | None
 
+    def is_whole(self, kept: Kept, born_ms: int | None) -> bool:
+        """Whether these are all since `born_ms`, when there was none: nothing was trimmed or has expired."""
+        if not self.entries:
+            return self.last is None
+        first = self.entries[0]
+        # The length tells where the key with the last id was lost, by which an entry knows the one before it.
+        whole = first.previous == NOTHING and self.length < kept.history
+        if whole and kept.ttl_ms is not None:
+            whole = born_ms is not None and 0 <= id_key(first.id.decode())[0] - born_ms < kept.ttl_ms
+        return whole
+
 
 class Kept(NamedTuple):
     """How much the publishers keep: entries for each channel, and a stream's time to live in ms."""

@@ -47,9 +47,9 @@ class Recovery:
         self._to_refill: deque[Refill] = deque()
         self._active: set[Read] = set()
         self._held_bytes = 0
-        # Channels whose last id was ahead of what was pushed, with the tip at that time; then those that
-        # are read because it still was when they were looked at again.
-        self._suspects: dict[Subscription, tuple[bytes, bytes | None]] = {}
+        # Channels whose last id was ahead of what was pushed, with the tip, that id and the server's clock at
+        # that time; then those that are read because it still was when they were looked at again.
+        self._suspects: dict[Subscription, tuple[bytes, bytes | None, int]] = {}
         self._starved: set[Subscription] = set()
         # Channels that are read because the next event was pushed by reference: nothing is missing.
         self._fetching: set[Subscription] = set()
@@ -123,13 +123,13 @@ class Recovery:
 
     def recheck(self) -> None:
         """Some time after a sweep: read the channels that have not moved since and are still behind."""
-        for subscription, (tip, last_id) in self._suspects.items():
+        for subscription, (tip, last_id, now_ms) in self._suspects.items():
             chain = subscription.chain
             if not subscription.live or chain.tip is not tip:
                 continue
             if chain.position is None:
                 # Nothing is owed so far, and nothing was pushed meanwhile: begin here.
-                chain.begin(last_id, 0)
+                chain.begin(last_id, now_ms)
                 continue
             if tip is not FRESH:
                 self._starved.add(subscription)
@@ -179,7 +179,7 @@ class Recovery:
                 continue
             if look.purpose == "sweep":
                 if not chain.syncing and chain.position != (NOTHING if last_id is None else b"g" + last_id):
-                    self._suspects[subscription] = (chain.tip, last_id)
+                    self._suspects[subscription] = (chain.tip, last_id, now_ms)
                 continue
             held_before = chain.held_bytes
             output = chain.looked(last_id, now_ms, self._resume_ttl_ms)
