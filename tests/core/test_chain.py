@@ -44,6 +44,22 @@ def test_what_the_old_server_pushed_stands_before_the_gap_that_tells_of_the_new_
     ]
 
 
+def test_each_entry_that_does_not_say_who_appended_it_may_be_the_last_of_its_server() -> None:
+    chain = Chain("room")
+    chain.begin(b"1-0", 0)
+    chain.interrupt(b"")
+    # A restart between the two lost 3-0, and with it the last id: the link shows nothing.
+    entries = [Entry(b"2-0", b"two", None, b"g1-0"), Entry(b"4-0", b"four", None, b"g2-0")]
+    output = chain.read(Entries(entries, b"2-0", b"4-0", False, 2, None), Kept(100, None), None)
+    assert output == [
+        (None, Gap("room", "1-0", "restart")),
+        (b"two", b"g2-0"),
+        (None, Gap("room", "2-0", "restart")),
+        (b"four", b"g4-0"),
+        (None, Gap("room", "4-0", "restart")),
+    ]
+
+
 def test_a_position_that_was_seen_with_the_first_gap_counts_until_an_event_comes() -> None:
     chain = Chain("room")
     chain.interrupt()

@@ -15,6 +15,7 @@ import pytest
 import gapless._core.recovery
 import gapless._redis.repairs
 from gapless import Event, Gap, RedisChannelsStreamBackend
+from gapless.testing.faults import Proxy
 from tests.conftest import make_client
 from tests.failures.test_link import behind_proxy, push_link
 from tests.redis.test_hot_path import command_calls
@@ -478,6 +479,44 @@ async def test_without_info_each_reconnect_counts_as_a_restart(server: Server, s
                 assert numbers([last]) == [number]
     finally:
         await backend.on_shutdown()
+        await client.aclose()
+        server.command("ACL", "DELUSER", "u")
+
+
+@pytest.mark.parametrize(("told", "durable"), [(False, None), (True, None), (False, True)])
+async def test_without_info_a_restart_may_have_been_wherever_nothing_shows_the_contrary(
+    server: Server, told: bool, durable: bool | None
+) -> None:
+    """told: The publisher may use INFO, so that its entries say which server appended them."""
+    server.command("ACL", "SETUSER", "u", "reset", "on", ">pw", "~*", "&*", "+@all", "-info")
+    limited = make_client(server, username="u", password="pw")
+    client = make_client(server) if told else limited
+    publisher = RedisChannelsStreamBackend(10, redis=client)
+    try:
+        async with Proxy(server.port) as proxy:
+            limited.connection_pool.connection_kwargs["port"] = proxy.port
+            backend = RedisChannelsStreamBackend(10, redis=limited, durable=durable)
+            await backend.subscribe(["room"])
+            async with aclosing(backend.events()) as events:
+                await publish(publisher, 0)
+                assert numbers(await take(events, 1)) == [0]
+                proxy.refusing = True
+                server.command("CLIENT", "KILL", "TYPE", "pubsub")
+                await until(lambda: not push_link(backend).connected, "the loss")
+                await publish(publisher, 1, 2)
+                proxy.refusing = False
+                await whole(backend)
+                await publish(publisher, 3)
+                expected = (
+                    [1, 2, 3] if durable else [None, 1, 2, None, 3] if told else [None, 1, None, 2, None, 3]
+                )
+                got = await take(events, len(expected))
+                assert [int(item.data) if isinstance(item, Event) else None for item in got] == expected
+                assert {item.reason for item in got if isinstance(item, Gap)} <= {"restart"}
+            await backend.on_shutdown()
+    finally:
+        await publisher.on_shutdown()
+        await limited.aclose()
         await client.aclose()
         server.command("ACL", "DELUSER", "u")
 

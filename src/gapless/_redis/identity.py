@@ -2,7 +2,8 @@
 
 A server that restarts, or a replica that is promoted, may have lost acknowledged events, and nothing in
 the streams shows that they ever were. So each subscriber connection asks for the identity first. Where
-INFO is forbidden, every connection counts as another server.
+INFO is forbidden, every connection counts as another server, and entries don't say who appended them:
+after a reconnect, each of those that were missed may be the last before a loss.
 """
 
 from __future__ import annotations
