@@ -60,6 +60,22 @@ def test_each_entry_that_does_not_say_who_appended_it_may_be_the_last_of_its_ser
     ]
 
 
+def test_a_restart_is_told_of_also_where_a_page_ends_at_it() -> None:
+    chain = Chain("room")
+    chain.begin(b"1-0", 0)
+    chain.interrupt(b"first")
+    chain.cover()
+    # The second server's first event links to the last one that it has of the first server.
+    chain.push(Push(b"g4-0", b"g2-0", b"four"), Kept(100, None))
+    page = [Entry(b"1-0", b"", b"first"), Entry(b"2-0", b"two", b"first", b"g1-0")]
+    output = chain.read(Entries(page, b"1-0", b"2-0", True, 2, b"second"), Kept(100, None), b"second")
+    assert output == [(b"two", b"g2-0")]
+    page = [Entry(b"2-0", b"", b"first", b"g1-0"), Entry(b"4-0", b"four", b"second", b"g2-0")]
+    output = chain.read(Entries(page, b"1-0", b"4-0", False, 3, b"second"), Kept(100, None), b"second")
+    assert output == [(None, Gap("room", "2-0", "restart")), (b"four", b"g4-0")]
+    assert chain.tip == b"g4-0"
+
+
 def test_a_position_that_was_seen_with_the_first_gap_counts_until_an_event_comes() -> None:
     chain = Chain("room")
     chain.interrupt()

@@ -331,6 +331,16 @@ ACTIONS = st.lists(
     actions=["publish", "publish", "publish", "read_all", "receive", "send_reads", "refuse"],
     known=True,
 )
+# A page ends where the old server's entries do, and the next event is pushed before it is read.
+@example(
+    history=6,
+    earlier=0,
+    actions=[
+        "disconnect", "publish", "publish", "publish", "publish", "save", "publish", "rollback", "reconnect",
+        "send_reads", "answer", "send_reads", "publish",
+    ],
+    known=True,
+)  # fmt: skip
 def test_no_interleaving_loses_an_event_without_a_gap(
     history: int, earlier: int, actions: list[str], known: bool
 ) -> None:

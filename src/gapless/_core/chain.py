@@ -254,7 +254,9 @@ class Chain:
         done = max((index + 1 for index, push in enumerate(held) if push.mark in seen), default=0)
         for index, push in enumerate(held[done:], done):
             # It can be of a stream that is gone by now: its pushes come late, and can link to what is left.
+            # And the next page may show that it is of another server: read it then, behind its Gap.
             linked = push.previous == base and is_newer(push.mark, self._floor)
+            linked = linked and (proven or self._doubt is None)
             if not linked or push.data is None:
                 if index >= self._covered or not proven:
                     break
