@@ -409,6 +409,20 @@ async def test_an_unreadable_last_id_does_not_silence_its_channel(server: Server
             assert numbers(await take(events, 1)) == [2]
 
 
+async def test_an_unreadable_last_id_does_not_break_the_connection(server: Server, streams: Any) -> None:
+    server.command("SET", streams._keys.last(streams._make_key("room")), "nonsense")
+    await streams.subscribe(["room", "other"])
+    generation = streams.health().subscriber.generation
+    async with aclosing(streams.events()) as events:
+        await streams.publish(b"0", ["room"])
+        await streams.publish(b"1", ["room", "other"])
+        await streams.publish(b"2", ["room"])
+        items = await take(events, 3)
+    # The first one names the nonsense as its predecessor, so it is taken for somebody else's.
+    assert [(item.channel, item.data) for item in items] == [("room", b"1"), ("other", b"1"), ("room", b"2")]
+    assert streams.health().subscriber.generation == generation
+
+
 async def test_sweeps_that_are_refused_do_not_flood_the_log(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -58,7 +58,8 @@ class Chain:
 
     def begin(self, last_id: bytes | None, now_ms: int) -> None:
         """Fix the position, read before the SUBSCRIBE is sent: what is published from now on is owed."""
-        if self.tip is FRESH and self._base is None:
+        readable = last_id is None or is_newer(b"g" + last_id, NOTHING)
+        if self.tip is FRESH and self._base is None and readable:
             self._base = NOTHING if last_id is None else b"g" + last_id
             self._born_ms = now_ms if last_id is None else None
 

@@ -87,6 +87,9 @@ def decoded(entry_id: bytes | None) -> str | None:
 
 
 def is_newer(mark: bytes, than: bytes) -> bool:
-    if than == NOTHING:
-        return True
-    return id_key(mark[1:].decode()) > id_key(than[1:].decode())
+    """Whether an entry comes after another one, or after nothing. What has no id is never newer."""
+    try:
+        key = id_key(mark[1:].decode())
+    except ValueError:  # somebody else's
+        return False
+    return than == NOTHING or key > id_key(than[1:].decode())
