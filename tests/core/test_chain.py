@@ -87,6 +87,36 @@ def test_a_position_that_was_seen_with_the_first_gap_counts_until_an_event_comes
     assert chain.position == b"g2-0"
 
 
+def test_what_does_not_follow_a_position_that_was_seen_is_not_the_beginning() -> None:
+    chain = Chain("room")
+    chain.interrupt()
+    chain.looked(b"2-0", 0, 1000)
+    assert not chain.push(Push(b"g4-0", b"g3-0", b"four"), Kept(100, None))
+    assert chain.syncing
+    assert chain.position == b"g2-0"
+
+
+def test_what_follows_a_position_that_was_seen_needs_no_read() -> None:
+    chain = Chain("room")
+    chain.interrupt()
+    chain.looked(b"2-0", 0, 1000)
+    assert chain.push(Push(b"g3-0", b"g2-0", b"three"), Kept(100, None))
+
+
+def test_a_read_from_before_a_channel_was_given_up_is_void() -> None:
+    chain = Chain("room")
+    chain.interrupt()
+    before = chain.round
+    chain.give_up()
+    assert chain.round > before
+
+
+def test_entries_from_before_the_subscribe_show_that_only_the_last_id_was_gone() -> None:
+    found = Entries([Entry(b"5-0", b"five", None, b"g-")], b"5-0", b"5-0", False, 1, None)
+    assert found.is_whole(Kept(100, None), 5)
+    assert not found.is_whole(Kept(100, None), 6)
+
+
 def test_a_position_that_was_seen_is_void_once_nothing_can_be_read() -> None:
     chain = Chain("room")
     chain.interrupt()

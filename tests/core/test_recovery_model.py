@@ -76,8 +76,9 @@ class Server:
 class World:
     """A server, the pushes and replies under way, and one consumer."""
 
-    def __init__(self, history: int, earlier: int, *, known: bool = True) -> None:
+    def __init__(self, history: int, earlier: int, *, known: bool = True, page: int = 3) -> None:
         self.server = Server(history)
+        self.page_entries = page
         self.published: list[bytes] = []
         self.waived: set[int] = set()
         self.owed_from = 0
@@ -169,7 +170,7 @@ class World:
             if isinstance(read, Look):
                 self.replies.append((read, self.server.look()))
             else:
-                self.replies.append((read, self.server.read(read, 3)))
+                self.replies.append((read, self.server.read(read, self.page_entries)))
 
     def answer(self, index: int = 0) -> None:
         if index < len(self.replies):
@@ -310,19 +311,24 @@ ACTIONS = st.lists(
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(history=st.integers(0, 6), earlier=st.integers(0, 3), actions=ACTIONS, known=st.booleans())
+@given(
+    history=st.integers(0, 6), earlier=st.integers(0, 3), actions=ACTIONS, known=st.booleans(),
+    page=st.integers(1, 3),
+)  # fmt: skip
 # Late pushes of a stream that is gone link to what is left of it.
 @example(
     history=1,
     earlier=0,
     actions=["publish", "publish", "reset", "publish", "read_all", "reset"],
     known=True,
+    page=3,
 )
 @example(
     history=6,
     earlier=2,
     actions=["save", "publish", "read_all", "rollback_lingering", "read_all", "receive"],
     known=True,
+    page=3,
 )
 # Pushes come late, and then it turns out that the stream can't be read any more.
 @example(
@@ -330,6 +336,7 @@ ACTIONS = st.lists(
     earlier=0,
     actions=["publish", "publish", "publish", "read_all", "receive", "send_reads", "refuse"],
     known=True,
+    page=3,
 )
 # A page ends where the old server's entries do, and the next event is pushed before it is read.
 @example(
@@ -340,12 +347,21 @@ ACTIONS = st.lists(
         "send_reads", "answer", "send_reads", "publish",
     ],
     known=True,
+    page=3,
 )  # fmt: skip
+# A stream that was deleted is back: a page of it ends with what was delivered last.
+@example(
+    history=2,
+    earlier=2,
+    actions=["reset", "read_all", "rollback_lingering"],
+    known=True,
+    page=1,
+)
 def test_no_interleaving_loses_an_event_without_a_gap(
-    history: int, earlier: int, actions: list[str], known: bool
+    history: int, earlier: int, actions: list[str], known: bool, page: int
 ) -> None:
     # What was there before, a rollback can bring to a channel that was seen empty: behind a Gap, but not owed.
-    world = World(history, earlier if known else 0, known=known)
+    world = World(history, earlier if known else 0, known=known, page=page)
     for action in actions:
         match action:
             case "publish_reference":

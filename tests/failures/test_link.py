@@ -330,6 +330,9 @@ async def test_foreign_messages_are_ignored(streams: Any, client: Any) -> None:
         b"g\xff g- x",
         b"g1-0 gx x",
         b"g1-0 g1-0",
+        b"5 * 3",
+        b"two  spaces",
+        b"  ",
     ):
         await client.publish(streams._make_key("room"), message)
     await streams.publish(b"ours", ["room"])

@@ -29,6 +29,19 @@ class Slow(MemoryChannelsBackend):
         await super().unsubscribe(channels)
 
 
+class Lost(MemoryChannelsBackend):
+    """Says of one channel that it stands where no event can be."""
+
+    async def position(self, channel: str) -> str:
+        return "nonsense" if channel == "a" else await super().position(channel)
+
+
+async def test_a_position_that_is_none_is_unknown() -> None:
+    async with Channels(Lost(history=10)) as hub, hub.subscribe(["a", "b"]) as subscriber:
+        await hub.publish(b"1", "a")
+        assert (await anext(aiter(subscriber))).data == b"1"
+
+
 async def test_who_is_being_opened_when_the_hub_drains_is_told_and_not_served_for_ever() -> None:
     backend = Slow()
     async with Channels(backend) as hub:

@@ -8,13 +8,13 @@ and where a Gap stands. Until then `tip` equals no mark, so that every frame com
 
 from __future__ import annotations
 
-from gapless._core.entries import NOTHING, Entries, Entry, Kept, Output, Push, decoded, id_of, is_newer
+from gapless._core.entries import NOTHING, Entries, Entry, Kept, Output, Push, id_of, is_newer
 from gapless._core.event import Gap, GapReason
-from gapless._core.history import find_gap, id_key
+from gapless._core.history import id_key
 
-# Values of `Chain.tip` that equal no mark. FRESH: subscribed, and nothing has been delivered yet.
-SYNCING = b""
-FRESH = b"*"
+# Values of `tip` that equal no mark, and no word of anybody's message. FRESH: nothing was delivered yet.
+SYNCING = b" "
+FRESH = b" *"
 
 
 class Chain:
@@ -24,11 +24,13 @@ class Chain:
         tip: The mark of the last delivered entry; SYNCING or FRESH otherwise. The caller compares and
             sets it on the hot path.
         round: Grows with each sync that begins anew; what was asked for in an older round is void.
+        seen: While nothing followed a Gap without a position: where the channel stood when that Gap was told.
+            What is newer is owed.
     """
 
     __slots__ = (
-        "_base", "_born_ms", "_covered", "_doubt", "_floor", "_held", "_seen",
-        "channel", "held_bytes", "round", "tip",
+        "_base", "_born_ms", "_covered", "_doubt", "_floor", "_held",
+        "channel", "held_bytes", "round", "seen", "tip",
     )  # fmt: skip
 
     def __init__(self, channel: str) -> None:
@@ -36,8 +38,7 @@ class Chain:
         self.tip = FRESH
         # While tip is no mark: the mark after which everything is owed, None if it isn't known.
         self._base: bytes | None = None
-        # While nothing followed a Gap without a position: where the channel stood when that Gap was told.
-        self._seen: bytes | None = None
+        self.seen: bytes | None = None
         # Server time at which the channel had no entry yet, if one of the two is NOTHING because of that.
         self._born_ms: int | None = None
         # The server under which we last knew that nothing was missing, if another one took its place since.
@@ -58,8 +59,8 @@ class Chain:
 
     def begin(self, last_id: bytes | None, now_ms: int) -> None:
         """Fix the position, read before the SUBSCRIBE is sent: what is published from now on is owed."""
-        readable = last_id is None or is_newer(b"g" + last_id, NOTHING)
-        if self.tip is FRESH and self._base is None and readable:
+        is_past = last_id is None or is_newer(b"g" + last_id, self._floor)
+        if self.tip is FRESH and self._base is None and is_past:
             self._base = NOTHING if last_id is None else b"g" + last_id
             self._born_ms = now_ms if last_id is None else None
 
@@ -69,7 +70,7 @@ class Chain:
         doubt: The server until now, if it was replaced by one that may have lost acknowledged events.
         Nothing shows what it lost, so a Gap stands where its entries end.
         """
-        self._base = self.position or self._seen
+        self._base = self.position or self.seen
         self.tip = SYNCING
         self._doubt = doubt if self._doubt is None else self._doubt
         self.round += 1
@@ -78,6 +79,8 @@ class Chain:
     def push(self, push: Push, kept: Kept) -> bool:
         """A frame that does not follow `tip`: return whether to deliver it; if not, look at `syncing`."""
         if self.tip is FRESH:
+            if self._base is None and self.seen is not None and is_newer(push.mark, self.seen):
+                self._base = self.seen
             # Without a position it is the beginning. Without a history nothing could be read, and what was
             # published before the SUBSCRIBE came through is not owed. But it can be of a stream that is gone.
             is_new = is_newer(push.mark, self._floor)
@@ -111,15 +114,14 @@ class Chain:
             output = self.give_up()
             # No `_base`: pushes of what was published before this read can still be on their way.
             if last_id is None or is_newer(b"g" + last_id, self._floor):
-                self._seen = NOTHING if last_id is None else b"g" + last_id
+                self.seen = NOTHING if last_id is None else b"g" + last_id
                 self._born_ms = now_ms
             return output
         if last_id is None and self._base != NOTHING:
             # Nothing was published for so long that the last id has expired, or it was deleted.
             if id_key(self._base[1:].decode())[0] + resume_ttl_ms > now_ms:
                 return None
-            self._floor, self._base = self._base, NOTHING
-            self._born_ms = now_ms
+            self._floor, self._base, self._born_ms = self._base, NOTHING, now_ms
         elif self._base != (NOTHING if last_id is None else b"g" + last_id):
             return None
         output = [] if self._doubt is None else [self._gap("restart")]
@@ -139,9 +141,12 @@ class Chain:
         entries = [entry for entry in found.entries if b"g" + entry.id != base]
         if base == NOTHING and entries and not is_newer(b"g" + entries[0].id, self._floor):
             # The stream was gone; what is back of it now was delivered long ago.
-            kept_floor = any(b"g" + entry.id == self._floor for entry in entries)
+            if any(b"g" + entry.id == self._floor for entry in entries):
+                self._base = base = self._floor
+                reason = None
+            else:
+                reason = reason or "rollback"
             entries = [entry for entry in entries if is_newer(b"g" + entry.id, self._floor)]
-            reason = None if kept_floor else reason or "rollback"
         if reason is None and not found.more and self._has_lost_pushed(entries, base):
             reason = "trimmed"
         output: list[Output] = [] if reason is None else [self._gap(reason)]
@@ -168,8 +173,9 @@ class Chain:
         base = self._base or NOTHING
         if base != NOTHING and is_newer(base, self._floor):
             self._floor = base
-        self._doubt = self._base = self._seen = None
+        self._doubt = self._base = self.seen = None
         self.tip = FRESH
+        self.round += 1  # what was found meanwhile is no longer wanted
         for push in self._held or ():
             if push.data is not None and is_newer(push.mark, self._floor):
                 if self.tip is not FRESH and push.previous != self.tip:
@@ -190,14 +196,7 @@ class Chain:
         if base == NOTHING:
             # There was no entry.
             return None if found.is_whole(kept, self._born_ms) else "trimmed"
-        first = found.entries[0] if found.entries else None
-        reason = find_gap(
-            base[1:].decode(),
-            first_id=decoded(first.id if first else None),
-            oldest_id=decoded(found.oldest),
-            last_id=decoded(found.last),
-            before_first=id_of(first.previous if first else None),
-        )
+        reason = found.gap_after(base)
         if reason == "trimmed" and any(
             push.previous == NOTHING and is_newer(push.mark, base) for push in self._held or ()
         ):
@@ -208,8 +207,8 @@ class Chain:
     def _has_lost_pushed(self, entries: list[Entry], base: bytes) -> bool:
         """Whether something was pushed before the read that the stream has no more: it was deleted since."""
         marks = {b"g" + entry.id for entry in entries}
-        held = (self._held or [])[: self._covered]
-        return any(push.mark not in marks and self._is_new(push.mark, base) for push in held)
+        held = self._held or []
+        return any(p.mark not in marks and self._is_new(p.mark, base) for p in held[: self._covered])
 
     def _take_trimmed(self, output: list[Output], entries: list[Entry], base: bytes) -> None:
         """After a Gap: deliver what is held and no longer kept, up to the first entry that was read."""
@@ -239,8 +238,7 @@ class Chain:
         if self._base is not None and self._base != NOTHING:
             self._floor = self._base
         self._base = NOTHING if last_id is None else b"g" + last_id
-        self._born_ms = None
-        self._doubt = None
+        self._born_ms = self._doubt = None
         self.tip = FRESH
         self.release()
 
@@ -292,9 +290,7 @@ class Chain:
         return None, Gap(self.channel, id_of(self._base), reason)
 
     def _hold(self, push: Push) -> None:
-        if self._held is None:
-            self._held = []
-        elif self._held and self._held[-1].mark == push.mark:
-            return
-        self._held.append(push)
-        self.held_bytes += len(push.data or b"")
+        self._held = self._held or []
+        if not self._held or self._held[-1].mark != push.mark:
+            self._held.append(push)
+            self.held_bytes += len(push.data or b"")

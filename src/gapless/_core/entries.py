@@ -5,12 +5,15 @@ A mark is an entry id after the letter g, as frames have it; `NOTHING` is the ma
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
-from gapless._core.event import Gap
-from gapless._core.history import id_key
+from gapless._core.event import Gap, GapReason
+from gapless._core.history import find_gap, id_key
 
 NOTHING = b"g-"
+
+_ID = re.compile(rb"\d{1,20}-\d{1,20}", re.ASCII)
 
 # Payload and mark of an event to deliver, or None and the Gap that stands in the place of events.
 Output = tuple[bytes, bytes] | tuple[None, Gap]
@@ -59,10 +62,24 @@ class Entries(NamedTuple):
             return self.last is None
         first = self.entries[0]
         # The length tells where the key with the last id was lost, by which an entry knows the one before it.
-        whole = first.previous == NOTHING and self.length < kept.history
-        if whole and kept.ttl_ms is not None:
-            whole = born_ms is not None and 0 <= id_key(first.id.decode())[0] - born_ms < kept.ttl_ms
-        return whole
+        if first.previous != NOTHING or self.length >= kept.history:
+            return False
+        if born_ms is None:
+            return kept.ttl_ms is None
+        # One that is older was there before, and it was the key with the last id that had gone.
+        age_ms = id_key(first.id.decode())[0] - born_ms
+        return age_ms >= 0 and (kept.ttl_ms is None or age_ms < kept.ttl_ms)
+
+    def gap_after(self, base: bytes) -> GapReason | None:
+        """Why something may be missing between the entry that `base` marks and these; None if nothing is."""
+        first = self.entries[0] if self.entries else None
+        return find_gap(
+            base[1:].decode(),
+            first_id=decoded(first.id if first else None),
+            oldest_id=decoded(self.oldest),
+            last_id=decoded(self.last),
+            before_first=id_of(first.previous if first else None),
+        )
 
 
 class Kept(NamedTuple):
@@ -87,9 +104,10 @@ def decoded(entry_id: bytes | None) -> str | None:
 
 
 def is_newer(mark: bytes, than: bytes) -> bool:
-    """Whether an entry comes after another one, or after nothing. What has no id is never newer."""
-    try:
-        key = id_key(mark[1:].decode())
-    except ValueError:  # somebody else's
-        return False
-    return than == NOTHING or key > id_key(than[1:].decode())
+    """Whether an entry comes after another one, or after nothing."""
+    return than == NOTHING or id_key(mark[1:].decode()) > id_key(than[1:].decode())
+
+
+def readable(last_id: bytes | None) -> bytes | None:
+    """Return what the key of a channel's last id holds; None if it is no id, but somebody else's."""
+    return last_id if last_id is not None and _ID.fullmatch(last_id) else None

@@ -127,7 +127,7 @@ class Recovery:
             chain = subscription.chain
             if not subscription.live or chain.tip is not tip:
                 continue
-            if chain.position is None:
+            if chain.position is None and chain.seen is None:
                 # Nothing is owed so far, and nothing was pushed meanwhile: begin here.
                 chain.begin(last_id, now_ms)
                 continue
@@ -258,6 +258,7 @@ class Recovery:
             if self._is_wanted(subscription, round_):
                 self._held_bytes -= chain.held_bytes
                 self._fetching.discard(subscription)
+                self._to_read.pop(subscription, None)
                 items += items_of(subscription, chain.give_up())
         return items
 

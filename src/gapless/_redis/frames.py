@@ -109,6 +109,11 @@ class FramedPushLink(PushLink):
         before, self._identity = self._identity, identity
         recovery = self._repairs.recovery
         name, tag = recovery.server, identity.tag
+        if before is None and identity.run_id is None and self._durable is None:
+            logger.warning(
+                'the server may not be asked who it is, so each reconnect is told as Gap("restart"): '
+                "permit +info, or say durable=True if it loses nothing when it restarts"
+            )
         if before is not None and before.may_have_lost(identity, durable=self._durable):
             # Kept until a channel is subscribed again: this connection may break before that.
             for subscription in self.subscriptions:

@@ -37,6 +37,9 @@ for i = 1, #KEYS, 2 do
   if type(previous) == 'table' then
     return previous
   end
+  if not string.find(previous, '^%d+%-%d+$') then
+    previous = '-' -- nothing, or not written by us
+  end
   local id = redis.call('XADD', stream, 'MAXLEN', ARGV[2], ARGV[3], '*',
     'data', ARGV[1], 'channel', ARGV[8 + (i + 1) / 2],
     'by', ARGV[7], 'server', ARGV[8], 'previous', previous)

@@ -4,6 +4,7 @@
 -- ARGV  1 id to begin with, or "-"
 --       2 COUNT, "" for all
 --       3 stop after so many bytes of payloads, "" for never
+--       4 "pushed": leave out what gapless has not appended
 -- Returns the entries with a payload from the id on (the payload of that very entry is left out, the reader
 -- has it), the oldest entry (a list of at most one, its payload left out), the last id, 1 if there are more
 -- entries than these, and the number of all entries.
@@ -21,7 +22,8 @@ repeat
   -- Those of others don't take the place of ours: who gets fewer than it asks for has got all.
   entries = {}
   for _, entry in ipairs(page) do
-    if entry[2][1] == 'data' and not (count and #entries == count) then
+    local wanted = entry[2][1] == 'data' and (ARGV[4] ~= 'pushed' or entry[2][5] == 'by')
+    if wanted and not (count and #entries == count) then
       entries[#entries + 1] = entry
     end
   end

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from gapless._core.entries import Entries, Entry, Kept, Push
+from gapless._core.entries import Entries, Entry, Kept, Push, readable
 from gapless._core.event import Gap
 from gapless._core.item import Item
 from gapless._core.reads import LOOK_CHANNELS, PAGE_ENTRIES, Look, Page, Read, Refill
@@ -33,6 +33,9 @@ READ = scripts.load("read_stream.lua")
 
 # A read stops after so many bytes of payloads: its reply must not hold up those of publishes for long.
 PAGE_BYTES = 1024 * 1024
+
+# Of read_stream.lua: without the entries of others, which are not pushed.
+ONLY_PUSHED = "pushed"
 
 # So long a channel may be behind what was pushed before the sweep takes the pushes for lost.
 GRACE_SECONDS = 1.0
@@ -96,7 +99,7 @@ class Repairs:
             return
         seconds, microseconds = map(int, replies[0])
         now_ms = seconds * 1000 + microseconds // 1000
-        last_ids = [last_id for reply in replies[1:] for last_id in reply]
+        last_ids = [readable(last_id) for reply in replies[1:] for last_id in reply]
         for subscription, last_id in zip(subscriptions, last_ids, strict=True):
             subscription.chain.begin(last_id, now_ms)
 
@@ -183,7 +186,8 @@ class Repairs:
         stream = read.subscription.wire_name.decode()
         # One more than asked for: the last delivered entry itself.
         return (
-            "EVALSHA", READ.sha, 2, stream, self._keys.last(stream), read.start, PAGE_ENTRIES + 1, PAGE_BYTES
+            "EVALSHA", READ.sha, 2, stream, self._keys.last(stream), read.start, PAGE_ENTRIES + 1, PAGE_BYTES,
+            ONLY_PUSHED,
         )  # fmt: skip
 
     def _look_command(self, subscriptions: Sequence[Subscription]) -> Command:
@@ -208,7 +212,8 @@ class Repairs:
     def _found(self, read: Read, reply: Any, sent_at: float) -> list[Item]:
         if isinstance(read, Look):
             # Not the time now: the reply may have waited for us, and something was published meanwhile.
-            return self.recovery.looked(read, reply, self._commands.peer.earliest_ms(sent_at))
+            now_ms = self._commands.peer.earliest_ms(sent_at)
+            return self.recovery.looked(read, [readable(last_id) for last_id in reply], now_ms)
         if isinstance(read, Refill):
             self.recovery.refilled(read)
             found = [(fields[1], b"g" + entry_id) for entry_id, fields in reply if _is_ours(fields)]
@@ -268,7 +273,7 @@ def _entries(reply: Any, server: bytes | None) -> Entries:
             if _is_ours(fields)
         ],
         oldest[0][0] if oldest else None,
-        last,
+        readable(last),
         bool(more),
         length,
         server,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from gapless._core.backoff import Backoff
 from gapless._core.event import Event, Gap
+from gapless._core.history import id_key
 from gapless._core.log import Log
 from gapless._core.reader import Reader
 from gapless._core.replay import Replay
@@ -205,11 +206,15 @@ class Upstream:
         if not self.has_ids:
             return None
         try:
-            return await self.backend.position(channel.name)
+            position = await self.backend.position(channel.name)
+            if position is not None:
+                id_key(position.partition("@")[0])  # raises what a log could not begin with
         except NotImplementedError:
             self.has_ids = False
         except Exception as error:
             logger.debug("the position of %r is unknown: %s", channel.name, error)
+        else:
+            return position
         return None
 
     def _finish(self, channel: Channel, error: Exception | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
-from gapless._core.entries import Kept
+from gapless._core.entries import Kept, readable
 from gapless._core.event import Event, Gap
 from gapless._core.history import BEGINNING, cursor, resume, split_cursor, with_restarts
 from gapless._core.names import check_channels
@@ -145,7 +145,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             BackendUnavailable, BackendError: As `get_history()`.
         """
         check_channels([channel])
-        last_id = await self._request("GET", self._keys.last(self._keys.stream(channel)))
+        last_id = readable(await self._request("GET", self._keys.last(self._keys.stream(channel))))
         return cursor(last_id.decode() if last_id else BEGINNING, self._enter().session.server)
 
     async def read(
@@ -194,6 +194,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
             entries, oldest, last_id, more, _ = await self._enter().session.read(
                 READ, [stream, self._keys.last(stream)], after, *most
             )
+            last_id = readable(last_id)
             found = resume(
                 channel,
                 after=after,
