@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from tests.support.servers import binaries
 
-from benchmarks import compare, report
+from benchmarks import compare, host, report
 from benchmarks.clock import usable_cores
 from benchmarks.libraries import LIMIT, OURS, PEERS, ROOT, missing
 from benchmarks.rows import Row
@@ -59,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
         "--output", type=Path, metavar="FILE",
         help="where the raw figures go (default: benchmarks/results/<time>.json)",
     )  # fmt: skip
+    made.add_argument(
+        "--update", type=Path, metavar="FILE",
+        help="with --only: put these rows, measured again, in the place of those in an earlier file of this machine",
+    )  # fmt: skip
     made.add_argument("--show", type=Path, metavar="FILE", help="print the table of earlier figures")
     made.add_argument(
         "--draw",
@@ -80,7 +84,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = made.parse_args(arguments)
     if options.repeat is not None and options.repeat < 1:
         made.error("--repeat: at least 1")
-    for path in (options.show, options.draw, options.write_readme, options.output):
+    if options.update is not None and (not options.only or options.quick or options.repeat or options.output):
+        made.error("--update: needs --only, and no --quick, --repeat or --output")
+    for path in (options.show, options.draw, options.write_readme, options.update, options.output):
         if path is not None and path.suffix != ".json":
             made.error(f"{path}: raw figures are in a file whose name ends in .json")
         if path is not None and path is not options.output and not path.is_file():
@@ -107,6 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.show is not None:
         print(report.text(load(options.show)))
         return 0
+    earlier = None if options.update is None else load(options.update)
+    if earlier is not None:
+        check_same_place(earlier)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
     try:
@@ -114,7 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted before a row was complete; nothing was written", file=sys.stderr)
         return 130
-    path = save(document, options.output)
+    if earlier is not None:
+        document = updated(earlier, document)
+    path = save(document, options.output if earlier is None else options.update)
     print(report.text(document))
     print("\n".join(["", *compare.headline(document)]))
     print(f"\nraw figures: {path}\ntables and plots: {publish(document, path)}")
@@ -122,6 +133,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ended {document['interrupted']}: only the rows before are written", file=sys.stderr)
         return 130
     return int(any("failed" in m and m["library"] in OURS for m in document["measurements"]))
+
+
+def check_same_place(earlier: Document) -> None:
+    """Refuse to measure rows again for a file from elsewhere: their figures could not be compared."""
+    found = host.versions(earlier["versions"]["server"]) | {"commit": earlier["versions"]["commit"]}
+    different = sorted(name for name in found if found[name] != earlier["versions"].get(name))
+    if host.machine() != earlier["machine"]:
+        different.append("machine")
+    if different:
+        raise SystemExit(f"--update: not as when the file was written: {', '.join(different)}")
+
+
+def updated(earlier: Document, later: Document) -> Document:
+    """Return the earlier run with the rows of the later one in their place, and a record of it."""
+    rows = {(m["row"], m["loop"]) for m in later["measurements"]}
+    kept = [m for m in earlier["measurements"] if (m["row"], m["loop"]) not in rows]
+    again = {name: later[name] for name in ("command", "started", "seconds", "load_average")}
+    again |= {"commit": later["versions"]["commit"]}
+    return earlier | {
+        "measurements": kept + later["measurements"],
+        "again": [*earlier.get("again", []), again],
+    }
 
 
 def write_readme(path: Path) -> None:
@@ -140,13 +173,15 @@ def write_readme(path: Path) -> None:
 
 def not_to_be_quoted(document: Document) -> Iterator[str]:
     """Yield why a run's figures don't belong into a README."""
-    if "--quick" in document["command"].split():
-        yield "measured with --quick"
+    if "--full" not in document["command"].split():
+        yield "measured without --full"
+    if max((m["repetition"] for m in document["measurements"]), default=0) < FULL.repetitions:
+        yield f"measured less than {FULL.repetitions} times"
     if "interrupted" in document:
         yield f"ended {document['interrupted']}"
-    commit = document["versions"]["commit"]
-    if commit is None or commit.endswith("+"):
-        yield f"measured on a commit that is not in the repository as it was ({commit})"
+    for commit in (document["versions"]["commit"], *(one["commit"] for one in document.get("again", []))):
+        if commit is None or commit.endswith("+"):
+            yield f"measured on a commit that is not in the repository as it was ({commit})"
     failed = {
         f"{m['row']} ({m['library']})"
         for m in document["measurements"]

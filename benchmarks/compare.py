@@ -44,6 +44,8 @@ def page(document: Document, source: str, plots: list[str]) -> str:
 def with_headline(document: Document, source: str) -> str:
     """Return the figures for the README of the benchmarks."""
     before, found, after = report.markdown(document, source).partition("\n### ")
+    page = source.removesuffix(".json") + ".md"
+    before += f"\nAll libraries, a table for each question, and plots: [{page}]({page}).\n"
     shown = [*headline(document), "", *beside_the_loop(document)]
     return "\n".join([before, "", *shown, "", f"{found.lstrip()}{after}"])
 
@@ -94,7 +96,8 @@ def _beside_the_loop(summary: RowSummary) -> str:
 def _headline(summary: RowSummary) -> str:
     shown = summary.row.metrics[:HEADLINE_METRICS]
     others = [way for way in summary.ranking if way not in {"gapless", "litestar"}]
-    cells = [cell(summary, way, shown) for way in (LIMIT, "gapless", "litestar")]
+    cells = [cell(summary, LIMIT, (*shown, "more_rate"))]
+    cells += [cell(summary, way, shown) for way in ("gapless", "litestar")]
     cells.append(f"{title(others[0])}: {cell(summary, others[0], shown)}" if others else "-")
     return table_line([summary.row.title, *cells, _winner(summary)])
 

@@ -63,6 +63,11 @@ def facts(document: Document) -> list[str]:
     machine, versions = document["machine"], document["versions"]
     before, after = document["load_average"]
     run = f"{document['started']}, {document['seconds']:.0f} s, commit {versions['commit']}"
+    again = [
+        f"again, in the place of these rows: `{run['command']}`: {run['started']}, {run['seconds']:.0f} s, "
+        f"commit {run['commit']}"
+        for run in document.get("again", [])
+    ]
     cores = f"{machine['cores']} cores of {machine['cpu']} ({machine['architecture']})"
     packages = [f"{name} {versions[name]}" for name in PACKAGES if versions[name]]
     environments = [
@@ -73,6 +78,7 @@ def facts(document: Document) -> list[str]:
     absent = document.get("absent")
     return [
         f"`{document['command']}`: {run}",
+        *again,
         f"{cores}, {machine['kernel']}, load average {before} before, {after} after",
         ", ".join([f"Python {versions['python']}", versions["server"], *packages]),
         *environments,
@@ -101,6 +107,12 @@ def remarks(document: Document) -> list[str]:
         for row in summaries(document, loop)
         if row.noisy
     ]
+    ended = {
+        f"{m['library']} ({m['row']}, {m['loop']}): its events have ended with {m['consumer_ended']}"
+        for m in document["measurements"]
+        if m.get("consumer_ended")
+    }
+    found += sorted(ended)
     if document["machine"]["cores"] == 1:
         found.append("one core: server, load and what is measured take it from each other")
     if noisy:
@@ -179,17 +191,19 @@ def _ahead(summary: RowSummary) -> str:
     lead = None if best == "gapless" else summary.lead(best)
     if lead is None or lead >= 1:
         return ""
-    return f"**{title(best)}: {1 / lead:.1f}x**" if lead else f"**{title(best)}**"
+    how_far = f": {1 / lead:.1f}x" if lead else ""
+    return f"**{title(best)}{how_far}**" + (", ranges overlap" if summary.overlap(best) else "")
 
 
 def _limit_line(summary: RowSummary) -> tuple[str, ...]:
     """Return a line for a limit that nothing is required of: how much of it each one reaches."""
-    metric = summary.row.metrics[0]
+    metric, against = summary.row.metrics[0], summary.row.against or ""
     shares = [
         "" if (share := summary.share_of_limit(way)) is None else f"{share:.0%} of it"
-        for way in (summary.row.against or "", "gapless")
-        if way
+        for way in (against, "gapless")
     ]
+    if shares[0] and title(against) != PEER:
+        shares[0] = f"{title(against)}: {shares[0]}"
     return (f"limit: {cell(summary, LIMIT, [metric, 'more_rate'])}", *shares, "", "", "")
 
 

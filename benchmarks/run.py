@@ -74,6 +74,8 @@ def run(
         steps = list(plan(rows, loops, size, absent))
         progress = stack.enter_context(Progress(len(steps)))
         interrupted = _measure_steps(broker, steps, size, progress, measurements)
+    if versions["commit"] is not None and host.commit() != versions["commit"]:
+        versions["commit"] += "+"  # every process has read its code afresh
     return {
         "format": FORMAT,
         "started": started.isoformat(timespec="seconds"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from statistics import median
@@ -77,18 +77,9 @@ class RowSummary:
         """The libraries that were measured, the best first. The limit is none."""
         metrics = self.row.metrics
         measured = [way for way in self.row.libraries if metrics[0] in self.figures[way]]
-
-        def key(way: str) -> list[float]:
-            # Equal ones by their worst repetition, and by the next figure.
-            found: list[float] = []
-            for name in metrics:
-                sign = -1 if METRICS[name].more_is_better else 1
-                figure = self.figures[way].get(name)
-                worst = inf if figure is None else max(sign * figure.low, sign * figure.high)
-                found += [inf if figure is None else sign * figure.median, worst]
-            return found
-
-        return sorted(measured, key=key)
+        # Those that don't differ, by the next figure.
+        badness = [_badness(name, {way: self.figures[way].get(name) for way in measured}) for name in metrics]
+        return sorted(measured, key=lambda way: [of_metric[way] for of_metric in badness])
 
     def lead(self, library: str) -> float | None:
         """How many times better gapless is than a library; None if they don't differ, or can't be compared.
@@ -118,6 +109,14 @@ class RowSummary:
         theirs, limit = (self.figures[way][name].median for way in (library, LIMIT))
         over, under = (theirs, limit) if METRICS[name].more_is_better else (limit, theirs)
         return over / under if under else None
+
+
+def _badness(name: str, figures: Mapping[str, Figure | None]) -> dict[str, float]:
+    """Return what to sort by, for each library: the less the better, and the same for all that equal the best."""
+    sign = -1 if METRICS[name].more_is_better else 1
+    medians = {way: inf if figure is None else sign * figure.median for way, figure in figures.items()}
+    best = min(medians.values(), default=inf)
+    return {way: max(value, best + METRICS[name].resolution) for way, value in medians.items()}
 
 
 def _is_noisy(must: Must, library: str, figure: Figure) -> bool:

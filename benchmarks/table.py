@@ -298,7 +298,7 @@ COSTS_OF_CHANNELS = tuple(
 START = (
     Row(
         "start",
-        "a new process: import, and from there to its first event",
+        "a new process: until its first event, and of that the import",
         "start",
         "pubsub",
         beside=("start_ms", "import_ms"),

@@ -29,7 +29,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def write(self, packed: bytes) -> None:
-        """Send together what is written in one tick."""
+        """Send together what is written in one tick while others are under way."""
         if not self._parts:
             asyncio.get_running_loop().call_soon(self._flush)
         self._parts.append(packed)
@@ -58,8 +58,12 @@ class Backend:
     async def publish(self, data: bytes, channels: list[str]) -> None:
         (channel,) = channels
         future: asyncio.Future[None] = self._loop.create_future()
+        packed = pack(("PUBLISH", f"{PREFIX}_{channel}", data))
+        if self._replies:
+            self.commands.write(packed)
+        else:
+            self.commands.transport.write(packed)
         self._replies.append(future)
-        self.commands.write(pack(("PUBLISH", f"{PREFIX}_{channel}", data)))
         await future
 
     async def subscribe(self, channels: list[str]) -> None:

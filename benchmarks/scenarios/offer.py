@@ -19,8 +19,8 @@ AT_ONCE = 100
 TICK_SECONDS = 0.002
 TIMER_NS = 1_000_000
 
-# Events per second that leave enough time between them for everything to come to rest: some per cent of what the slowest
-# can do.
+# Events per second that leave enough time between them for everything to come to rest: some per cent of what most can do,
+# 17 % for the slowest.
 LOW_RATE = 200.0
 
 

@@ -56,13 +56,15 @@ async def run(job: Job, parent: Parent, *, settle_seconds: float) -> None:
         end = time.monotonic() + GRACE_SECONDS
         while len(arrivals.stamps) < events and time.monotonic() < end:
             await asyncio.sleep(0.01)
+        lost = events - len(arrivals.stamps)
         if is_deaf:
             arrivals.pause()
         parent.say(
             "result",
-            lost_events=events - len(arrivals.stamps),
+            lost_events=lost,
             twice_events=arrivals.count - len(arrivals.stamps),
-            silent_ms=arrivals.longest_pause * 1000,
+            # Who never comes back has no figure: it would be that of our patience.
+            silent_ms=None if is_deaf and lost else arrivals.longest_pause * 1000,
             consumer_ended=repr(consumer.exception()) if consumer.done() else None,
         )
         consumer.cancel()

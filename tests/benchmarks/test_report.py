@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks import compare, report
+from benchmarks import cli, compare, report
 from benchmarks.libraries import LIMIT, ROOT
 from benchmarks.progress import bar
 from benchmarks.rows import Must, Row
@@ -79,9 +78,10 @@ def test_equal_ones_are_ranked_by_the_next_figure() -> None:
          "lost_events": 0, "twice_events": 0, "silent_ms": silent}
         for library, silent in {"faststream": 5000, "redis-py": 20, "gapless": 10}.items()
     ]  # fmt: skip
+    found["measurements"][1]["lost_events"] = 1  # which is no difference
     (summary,) = summaries(found, "asyncio")
     assert summary.ranking == ["gapless", "redis-py", "faststream"]
-    assert "redis-py: 0 lost (0-0), 0 twice, silent for 20 ms | equal |" in compare.headline(found)[-1]
+    assert "redis-py: 1 lost (1-1), 0 twice, silent for 20 ms | equal |" in compare.headline(found)[-1]
 
 
 def test_a_noisy_run_says_so() -> None:
@@ -108,6 +108,21 @@ def test_a_row_that_requires_nothing_tells_who_wins() -> None:
     assert report.lines(summary)[1][:3] == ("limit: 150/s (150-151)", "7% of it", "67% of it")
     (summary,) = summaries(document("publish-100-pubsub", STEADY | {"redis-py": [200.0, 202.0]}), "asyncio")
     assert report.lines(summary)[0][3] == "10.0x (10.0-10.0); **redis-py: 2.0x**"
+    overlapping = STEADY | {"redis-py": [100.9, 102.0]}
+    (summary,) = summaries(document("publish-10-pubsub", overlapping), "asyncio")
+    assert report.lines(summary)[0][3] == "**redis-py: 1.0x**, ranges overlap"
+
+
+def test_why_a_consumer_has_ended_is_told() -> None:
+    found = document("outage-streams", {})
+    found["measurements"] = [
+        {"row": "outage-streams", "loop": "asyncio", "library": "broadcaster-redis", "repetition": 1,
+         "lost_events": 400, "silent_ms": None, "consumer_ended": "ConnectionError()"}
+    ]  # fmt: skip
+    assert (
+        "broadcaster-redis (outage-streams, asyncio): its events have ended with ConnectionError()"
+        in report.text(found)
+    )
 
 
 def test_ranges_that_overlap_are_told() -> None:
@@ -219,7 +234,7 @@ def test_readmes_are_filled_between_their_marks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_committed_results_can_be_shown(path: Path) -> None:
-    found = json.loads(path.read_text())
+    found = cli.load(path)
     assert "gapless" in report.text(found)
     assert compare.page(found, path.name, [])
 

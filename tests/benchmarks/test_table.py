@@ -11,8 +11,10 @@ from benchmarks.libraries import LIBRARIES, LIMIT, ROOT, others
 from benchmarks.measure import LIMIT_SCENARIOS, LOADS
 from benchmarks.rows import METRICS, Row
 from benchmarks.run import can, plan
-from benchmarks.sizes import FULL, SHORT
+from benchmarks.sizes import FULL, SHORT, SWEEP_SECONDS
 from benchmarks.table import HEADLINE, ROWS
+
+from gapless import RedisChannelsStreamBackend
 
 NAMES = [row.name for row in ROWS]
 
@@ -78,6 +80,11 @@ def test_who_is_absent_or_can_not_is_left_out() -> None:
 
 def test_make_bench_repeats_often_enough() -> None:
     assert min(size.repetitions for size in (SHORT, FULL)) >= 5
+
+
+def test_the_sweep_is_that_of_the_backend() -> None:
+    parameters = inspect.signature(RedisChannelsStreamBackend).parameters
+    assert parameters["sweep_interval"].default == SWEEP_SECONDS
 
 
 def test_an_idle_gapless_is_measured_while_it_sweeps() -> None:
