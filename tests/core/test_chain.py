@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gapless._core.chain import Chain
-from gapless._core.entries import Entries, Entry, Kept, Push
+from gapless._core.entries import UNREADABLE, Entries, Entry, Kept, Push
 from gapless._core.event import Gap
 
 
@@ -124,6 +124,24 @@ def test_a_position_that_was_seen_is_void_once_nothing_can_be_read() -> None:
     chain.give_up()
     chain.interrupt()
     assert chain.position is None
+
+
+def test_a_channel_that_could_not_be_read_begins_where_it_stood() -> None:
+    chain = Chain("room")
+    chain.begin(b"5-0", 0)
+    chain.interrupt()
+    chain.give_up()
+    chain.begin(b"5-0", 0)
+    assert chain.position == b"g5-0"
+
+
+def test_a_last_id_that_can_not_be_read_is_no_position() -> None:
+    chain = Chain("room")
+    chain.begin(UNREADABLE, 0)
+    assert chain.position is None
+    chain.begin(b"5-0", 0)
+    chain.interrupt()
+    assert chain.looked(UNREADABLE, 0, 1000) is None  # it is to be read
 
 
 def test_a_position_before_what_was_delivered_is_none() -> None:

@@ -342,6 +342,22 @@ async def test_foreign_messages_are_ignored(streams: Any, client: Any) -> None:
 
 
 @pytest.mark.once
+async def test_a_foreign_message_is_not_the_first_event(server: Server, client: Any) -> None:
+    """After a reconnect of a channel that has none: frames of first events name "g-" as their predecessor."""
+    async with behind_proxy("streams", server) as (backend, _):
+        await backend.subscribe(["room"])
+        generation = push_link(backend).generation
+        server.command("CLIENT", "KILL", "TYPE", "pubsub")
+        await until(lambda: push_link(backend).generation > generation, "the next connection")
+        await until(lambda: backend.health().whole, "the channel")
+        await client.publish(backend._make_key("room"), b"level g- x")
+        await backend.publish(b"ours", ["room"])
+        async with aclosing(backend.events()) as events:
+            (event,) = await take(events, 1)
+        assert event.data == b"ours"
+
+
+@pytest.mark.once
 async def test_nothing_is_left_behind(server: Server, kind: str) -> None:
     """Reconnects, subscriptions and cancelled calls leave no task, no future and no channel."""
     async with behind_proxy(kind, server) as (backend, proxy):

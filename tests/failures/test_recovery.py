@@ -403,7 +403,7 @@ async def test_an_unreadable_last_id_does_not_silence_its_channel(server: Server
             server.command("XTRIM", stream, "MAXLEN", "0")
             server.command("SET", streams._keys.last(stream), "nonsense")
             proxy.refusing = False
-            assert await take(events, 1) == [Gap("room", first.id, "reset")]
+            assert await take(events, 1) == [Gap("room", first.id, "rollback")]
             await publish(streams, 1, 2)
             assert numbers(await take(events, 2)) == [1, 2]
 
@@ -428,6 +428,35 @@ async def test_an_unreadable_last_id_costs_no_event(server: Server, streams: Any
         await publish(streams, 2, 3)
         assert numbers(await take(events, 2)) == [2, 3]
     assert streams.health().subscriber.generation == generation
+
+
+async def test_an_unreadable_last_id_hides_no_event(server: Server, streams: Any) -> None:
+    """It is not the same as no last id: the channel may have got its first event while we were away."""
+    last = streams._keys.last(streams._make_key("room"))
+    async with behind_proxy("streams", server) as (backend, proxy):
+        await backend.subscribe(["room"])
+        async with aclosing(backend.events()) as events:
+            for numbers_ in ((1, 2), (3, 4)):
+                await cut(backend, proxy)
+                await publish(streams, numbers_[0])
+                server.command("SET", last, "nonsense")
+                proxy.refusing = False
+                await whole(backend)
+                await publish(streams, numbers_[1])
+                assert numbers(await take(events, 2)) == list(numbers_)
+
+
+async def test_an_unreadable_last_id_brings_nothing_from_before_the_subscribe(
+    server: Server, streams: Any
+) -> None:
+    await publish(streams, 1, 2, 3)
+    server.command("SET", streams._keys.last(streams._make_key("room")), "nonsense")
+    await streams.subscribe(["room"])
+    async with aclosing(streams.events()) as events:
+        large = b"4".rjust(100_000)  # pushed by reference
+        await streams.publish(large, ["room"])
+        await publish(streams, 5)
+        assert numbers(await take(events, 2)) == [4, 5]
 
 
 async def test_many_entries_of_others_hide_none_of_ours(server: Server, client: Any) -> None:

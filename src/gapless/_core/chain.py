@@ -8,7 +8,7 @@ and where a Gap stands. Until then `tip` equals no mark, so that every frame com
 
 from __future__ import annotations
 
-from gapless._core.entries import NOTHING, Entries, Entry, Kept, Output, Push, id_of, is_newer
+from gapless._core.entries import NOTHING, Entries, Entry, Kept, Output, Push, id_of, is_newer, mark_of
 from gapless._core.event import Gap, GapReason
 from gapless._core.history import id_key
 
@@ -59,9 +59,9 @@ class Chain:
 
     def begin(self, last_id: bytes | None, now_ms: int) -> None:
         """Fix the position, read before the SUBSCRIBE is sent: what is published from now on is owed."""
-        is_past = last_id is None or is_newer(b"g" + last_id, self._floor)
-        if self.tip is FRESH and self._base is None and is_past:
-            self._base = NOTHING if last_id is None else b"g" + last_id
+        mark = mark_of(last_id)
+        if self.tip is FRESH and self._base is None and self._can_go_on(mark):
+            self._base = mark
             self._born_ms = now_ms if last_id is None else None
 
     def interrupt(self, doubt: bytes | None = None) -> None:
@@ -110,19 +110,19 @@ class Chain:
 
     def looked(self, last_id: bytes | None, now_ms: int, resume_ttl_ms: int) -> list[Output] | None:
         """The channel's last id, read while subscribed: return what to deliver, None to read the entries."""
+        mark = mark_of(last_id)
         if self._base is None:
             output = self.give_up()
             # No `_base`: pushes of what was published before this read can still be on their way.
-            if last_id is None or is_newer(b"g" + last_id, self._floor):
-                self.seen = NOTHING if last_id is None else b"g" + last_id
-                self._born_ms = now_ms
+            if self._can_go_on(mark):
+                self.seen, self._born_ms = mark, now_ms
             return output
         if last_id is None and self._base != NOTHING:
             # Nothing was published for so long that the last id has expired, or it was deleted.
             if id_key(self._base[1:].decode())[0] + resume_ttl_ms > now_ms:
                 return None
             self._floor, self._base, self._born_ms = self._base, NOTHING, now_ms
-        elif self._base != (NOTHING if last_id is None else b"g" + last_id):
+        elif self._base != mark:
             return None
         output = [] if self._doubt is None else [self._gap("restart")]
         self._join(output, set(), proven=True)
@@ -237,7 +237,7 @@ class Chain:
     def _begin_anew(self, last_id: bytes | None) -> None:
         if self._base is not None and self._base != NOTHING:
             self._floor = self._base
-        self._base = NOTHING if last_id is None else b"g" + last_id
+        self._base = mark_of(last_id)
         self._born_ms = self._doubt = None
         self.tip = FRESH
         self.release()
@@ -277,10 +277,14 @@ class Chain:
             self.held_bytes = sum(len(push.data or b"") for push in rest)
             self._covered = 0
         else:
-            # Late pushes of a stream that is gone can link to `base`: they must not pass for the next ones.
-            is_past = self._floor == NOTHING or (base != NOTHING and is_newer(base, self._floor))
+            # A late push of a stream that is gone, or anybody's message with a "g-", is not the next event.
+            is_past = base != NOTHING and is_newer(base, self._floor)
             self.tip, self._base = (base, None) if is_past else (FRESH, base)
             self.release()
+
+    def _can_go_on(self, mark: bytes | None) -> bool:
+        """Whether the channel stands, by its last id, not before what was delivered."""
+        return mark is not None and (mark in (NOTHING, self._floor) or is_newer(mark, self._floor))
 
     def _is_new(self, mark: bytes, base: bytes) -> bool:
         """Whether an entry is later than `base`, and than what was delivered of streams that are gone."""

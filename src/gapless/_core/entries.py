@@ -13,6 +13,10 @@ from gapless._core.history import find_gap, id_key
 
 NOTHING = b"g-"
 
+# In the place of somebody else's value in the key of a channel's last id: not known, which is not nothing. No
+# entry has this id. publish_stream.lua has the same.
+UNREADABLE = b"0-1"
+
 _ID = re.compile(rb"\d{1,20}-\d{1,20}", re.ASCII)
 
 # Payload and mark of an event to deliver, or None and the Gap that stands in the place of events.
@@ -109,5 +113,12 @@ def is_newer(mark: bytes, than: bytes) -> bool:
 
 
 def readable(last_id: bytes | None) -> bytes | None:
-    """Return what the key of a channel's last id holds; None if it is no id, but somebody else's."""
-    return last_id if last_id is not None and _ID.fullmatch(last_id) else None
+    """Return what the key of a channel's last id holds; UNREADABLE if that is no id."""
+    if last_id is None or (_ID.fullmatch(last_id) and max(id_key(last_id.decode())) < 2**64):
+        return last_id
+    return UNREADABLE
+
+
+def mark_of(last_id: bytes | None) -> bytes | None:
+    """Return the mark of a channel's last id, None if that can't be read."""
+    return NOTHING if last_id is None else b"g" + last_id if last_id != UNREADABLE else None

@@ -26,7 +26,7 @@ from gapless._redis.wire import Replies, Wire
 
 logger = logging.getLogger("gapless")
 
-FRAME = re.compile(rb"(g\d+-\d+) ([gr])(\d+-\d+|-) ", re.ASCII)
+FRAME = re.compile(rb"(g\d{1,40}-\d{1,40}) ([gr])(\d{1,40}-\d{1,40}|-) ", re.ASCII)
 
 
 class FramedPushLink(PushLink):

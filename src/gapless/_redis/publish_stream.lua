@@ -33,12 +33,15 @@ end
 
 for i = 1, #KEYS, 2 do
   local stream = KEYS[i]
-  local previous = redis.pcall('GET', KEYS[i + 1]) or '-'
-  if type(previous) == 'table' then
+  local previous = redis.pcall('GET', KEYS[i + 1])
+  if not previous then
+    previous = '-'
+  elseif type(previous) == 'table' then
     return previous
-  end
-  if not string.find(previous, '^%d+%-%d+$') then
-    previous = '-' -- nothing, or not written by us
+  elseif #previous > 41 or not string.find(previous, '^%d+%-%d+$') then
+    -- Somebody else's. The stream knows better, unless it has expired: then it is not known.
+    local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
+    previous = newest[1] and newest[1][1] or '0-1'
   end
   local id = redis.call('XADD', stream, 'MAXLEN', ARGV[2], ARGV[3], '*',
     'data', ARGV[1], 'channel', ARGV[8 + (i + 1) / 2],

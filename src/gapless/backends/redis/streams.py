@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
-from gapless._core.entries import Kept, readable
+from gapless._core.entries import UNREADABLE, Kept, readable
 from gapless._core.event import Event, Gap
 from gapless._core.history import BEGINNING, cursor, resume, split_cursor, with_restarts
 from gapless._core.names import check_channels
@@ -146,7 +146,8 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         """
         check_channels([channel])
         last_id = readable(await self._request("GET", self._keys.last(self._keys.stream(channel))))
-        return cursor(last_id.decode() if last_id else BEGINNING, self._enter().session.server)
+        known = BEGINNING if last_id is None or last_id == UNREADABLE else last_id.decode()
+        return cursor(known, self._enter().session.server)
 
     async def read(
         self,
