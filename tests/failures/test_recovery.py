@@ -55,6 +55,14 @@ async def cut(backend: Any, proxy: Any) -> None:
     await until(lambda: not push_link(backend).connected, "the loss")
 
 
+async def subscribe_during_an_outage(backend: Any, proxy: Any, events: Any) -> None:
+    """So that nobody can look where the channel stands; returns when it is live, and its Gap was told."""
+    proxy.refusing = True
+    await backend.subscribe(["room"])
+    proxy.refusing = False
+    assert await take(events, 1) == [Gap("room", None, "disconnected")]
+
+
 def numbers(items: list[Event | Gap]) -> list[int]:
     return [int(item.data) for item in items if isinstance(item, Event)]
 
@@ -117,24 +125,23 @@ async def test_a_subscribe_during_an_outage_is_one_gap_though_the_connection_is_
 ) -> None:
     await publish(streams, *range(earlier))
     interval = 0.01 if swept else 100
-    async with behind_proxy("streams", server, subscribe_timeout=0.1, sweep_interval=interval) as (
-        backend,
-        proxy,
+    async with (
+        behind_proxy("streams", server, subscribe_timeout=0.1, sweep_interval=interval) as (
+            backend,
+            proxy,
+        ),
+        aclosing(backend.events()) as events,
     ):
-        proxy.refusing = True
-        await backend.subscribe(["room"])
+        await subscribe_during_an_outage(backend, proxy, events)
+        if swept:
+            (subscription,) = backend._enter().session.subscriptions
+            await until(lambda: subscription.chain.position is not None, "a sweep and its recheck")
+        await cut(backend, proxy)
+        await publish(streams, 10, 11)
         proxy.refusing = False
-        async with aclosing(backend.events()) as events:
-            assert await take(events, 1) == [Gap("room", None, "disconnected")]
-            if swept:
-                (subscription,) = backend._enter().session.subscriptions
-                await until(lambda: subscription.chain.position is not None, "a sweep and its recheck")
-            await cut(backend, proxy)
-            await publish(streams, 10, 11)
-            proxy.refusing = False
-            await whole(backend)
-            await publish(streams, 12)
-            assert numbers(await take(events, 3)) == [10, 11, 12]
+        await whole(backend)
+        await publish(streams, 12)
+        assert numbers(await take(events, 3)) == [10, 11, 12]
 
 
 async def test_to_miss_exactly_what_the_history_keeps_is_no_gap(server: Server) -> None:
@@ -486,26 +493,23 @@ async def test_what_comes_after_a_gap_without_a_position_is_owed(
     """Also if it is not pushed: another event, or the sweep, shows it."""
     await publish(streams, 0)
     interval = 100 if followed else 0.3
-    async with behind_proxy("streams", server, subscribe_timeout=0.1, sweep_interval=interval) as (
-        backend,
-        proxy,
+    async with (
+        behind_proxy("streams", server, subscribe_timeout=0.1, sweep_interval=interval) as (
+            backend,
+            proxy,
+        ),
+        aclosing(backend.events()) as events,
     ):
-        proxy.refusing = True
-        await backend.subscribe(["room"])
-        proxy.refusing = False
-        async with aclosing(backend.events()) as events:
-            assert await take(events, 1) == [Gap("room", None, "disconnected")]
-            # As the publish script does, but for the push.
-            stream = streams._make_key("room")
-            last = streams._keys.last(stream)
-            fields = ["data", "1", "channel", "room", "by", "x", "server", "", "previous"]
-            server.command(
-                "SET", last, server.command("XADD", stream, "*", *fields, server.command("GET", last))
-            )
-            if followed:
-                await publish(streams, 2)
-            expected = [1, 2] if followed else [1]
-            assert numbers(await take(events, len(expected))) == expected
+        await subscribe_during_an_outage(backend, proxy, events)
+        # As the publish script does, but for the push.
+        stream = streams._make_key("room")
+        last = streams._keys.last(stream)
+        fields = ["data", "1", "channel", "room", "by", "x", "server", "", "previous"]
+        server.command("SET", last, server.command("XADD", stream, "*", *fields, server.command("GET", last)))
+        if followed:
+            await publish(streams, 2)
+        expected = [1, 2] if followed else [1]
+        assert numbers(await take(events, len(expected))) == expected
 
 
 async def test_sweeps_that_are_refused_do_not_flood_the_log(
