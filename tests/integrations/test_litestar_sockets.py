@@ -275,7 +275,7 @@ async def test_a_socket_that_fails_while_it_is_sent_to_ends_its_handler() -> Non
         }  # fmt: skip
         handling = asyncio.create_task(app(scope, receive, send))  # type: ignore[arg-type]
         await connected.wait()
-        await asyncio.sleep(0.01)
+        await until(lambda: plugin.hub.stats.subscribers, "the subscription")
         for _ in range(3):
             await plugin.wait_published(b"x", "a")
         await asyncio.wait_for(handling, 5)
