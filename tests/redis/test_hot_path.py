@@ -16,6 +16,7 @@ import pytest
 
 import gapless
 from gapless import RedisChannelsStreamBackend
+from gapless.backends.redis.pubsub import MAX_HEAD_KEY_BYTES, MAX_HEADS
 from tests.conftest import MakeBackend, backend_class
 from tests.support.servers import Server
 from tests.support.waiting import take, until
@@ -259,8 +260,8 @@ async def test_calls_per_publish(make_backend: MakeBackend, kind: str) -> None:
     with Calls() as calls:
         for _ in range(200):
             await backend.publish(b"x", ["a"])
-    assert calls.count["call"] / 200 <= {"pubsub": 13, "streams": 14}[kind]
-    assert calls.count["c_call"] / 200 <= 25
+    assert calls.count["call"] / 200 <= {"pubsub": 7.1, "streams": 13.1}[kind]
+    assert calls.count["c_call"] / 200 <= {"pubsub": 13.1, "streams": 17.1}[kind]
 
 
 async def test_idle_channels_cost_nothing(server: Server, streams: RedisChannelsStreamBackend) -> None:
@@ -301,4 +302,33 @@ async def test_thousands_of_subscribe_calls_at_once(server: Server, kind: str, c
     # Each call looks twice, not once for each channel that is confirmed; and a command names many channels.
     assert conditions < 5 * 2000
     assert (command_calls(server) - before)["subscribe"] < 50
+    await backend.on_shutdown()
+
+
+async def test_any_channel_and_payload_is_published_as_it_is(make_backend: MakeBackend) -> None:
+    """Twice each: what is kept of a channel after its first publish says the same as the first."""
+    channels = ["", " ", "a\r\n$1", "%d%b", "\N{SNOWMAN}", "n" * 1000, '"{tag}"']
+    backend = make_backend()
+    await backend.subscribe(channels)
+    expected = [
+        (channel, data)
+        for data in (b"", b"\r\n", b"%b", bytes(range(256)), b"x" * 100_000)
+        for channel in channels
+    ]
+    async with aclosing(backend.stream_events()) as stream:
+        for channel, data in expected:
+            await backend.publish(data, [channel])
+            assert await take(stream, 1) == [(channel, data)]
+
+
+async def test_what_is_kept_of_channels_published_to_is_bounded(client: Any) -> None:
+    backend = backend_class("pubsub")(redis=client)
+    await backend.on_startup()
+    heads = backend._heads
+    for start in range(0, 2 * MAX_HEADS + 2, 1000):
+        await asyncio.gather(*(backend.publish(b"x", [f"room{n}"]) for n in range(start, start + 1000)))
+        assert 0 < len(heads) <= MAX_HEADS
+    heads.clear()
+    await backend.publish(b"x", ["n" * MAX_HEAD_KEY_BYTES])
+    assert not heads
     await backend.on_shutdown()

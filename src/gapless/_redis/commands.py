@@ -73,7 +73,10 @@ class CommandLink:
             ReplyError: The server's error reply.
             ConnectionLost: No reply will come.
         """
-        packed = pack(command)
+        return self.send_packed(pack(command))
+
+    def send_packed(self, packed: bytes) -> asyncio.Future[Any]:
+        """Queue a command as it goes over the wire; see `send()`."""
         future: asyncio.Future[Any] = self._loop.create_future()
         wire = self._wire
         if wire is None:

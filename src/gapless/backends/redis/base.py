@@ -230,14 +230,8 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
                     await session.publisher.publish(self._slow_publish(command, names))
                 current.published += 1
         except Exception as error:
-            current = self._loops.get(get_running_loop())
-            if current is not None:
-                current.publish_failed(error)
-            if not in_litestar_worker():
+            if self._is_raised(error):
                 raise
-            if self._unpublished.picks():
-                # The message says it all; a traceback per event would flood the log.
-                logger.error("%d events were not published, the last: %s", self._unpublished.count, error)  # noqa: TRY400
 
     def stream_events(self) -> AsyncGenerator[tuple[str, Any], None]:
         """Return a generator, iterating over events of subscribed channels as they become available.
@@ -265,6 +259,16 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         except RuntimeError:
             current = self._current
         return current.health() if current is not None else Health()
+
+    def _is_raised(self, error: Exception) -> bool:
+        """Count a publish that failed, and return whether its caller gets the exception or the log a line."""
+        if (current := self._loops.get(get_running_loop())) is not None:
+            current.publish_failed(error)
+        if not in_litestar_worker():
+            return True
+        if self._unpublished.picks():
+            logger.error("%d events were not published, the last: %s", self._unpublished.count, error)
+        return False
 
     @abstractmethod
     def _publish_command(self, data: bytes, names: list[str], publisher: Publisher) -> Command:
