@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from socket import SO_RCVBUF, SOL_SOCKET
 from typing import Any
@@ -55,12 +55,21 @@ async def cut(backend: Any, proxy: Any) -> None:
     await until(lambda: not push_link(backend).connected, "the loss")
 
 
-async def subscribe_during_an_outage(backend: Any, proxy: Any, events: Any) -> None:
-    """So that nobody can look where the channel stands; returns when it is live, and its Gap was told."""
-    proxy.refusing = True
-    await backend.subscribe(["room"])
-    proxy.refusing = False
-    assert await take(events, 1) == [Gap("room", None, "disconnected")]
+@asynccontextmanager
+async def subscribed_during_an_outage(server: Server, sweep_interval: float) -> AsyncIterator[Any]:
+    """So that nobody could look where the channel stands; it is live, and its Gap was told."""
+    async with (
+        behind_proxy("streams", server, subscribe_timeout=0.1, sweep_interval=sweep_interval) as (
+            backend,
+            proxy,
+        ),
+        aclosing(backend.events()) as events,
+    ):
+        proxy.refusing = True
+        await backend.subscribe(["room"])
+        proxy.refusing = False
+        assert await take(events, 1) == [Gap("room", None, "disconnected")]
+        yield backend, proxy, events
 
 
 def numbers(items: list[Event | Gap]) -> list[int]:
@@ -125,14 +134,7 @@ async def test_a_subscribe_during_an_outage_is_one_gap_though_the_connection_is_
 ) -> None:
     await publish(streams, *range(earlier))
     interval = 0.01 if swept else 100
-    async with (
-        behind_proxy("streams", server, subscribe_timeout=0.1, sweep_interval=interval) as (
-            backend,
-            proxy,
-        ),
-        aclosing(backend.events()) as events,
-    ):
-        await subscribe_during_an_outage(backend, proxy, events)
+    async with subscribed_during_an_outage(server, interval) as (backend, proxy, events):
         if swept:
             (subscription,) = backend._enter().session.subscriptions
             await until(lambda: subscription.chain.position is not None, "a sweep and its recheck")
@@ -493,14 +495,7 @@ async def test_what_comes_after_a_gap_without_a_position_is_owed(
     """Also if it is not pushed: another event, or the sweep, shows it."""
     await publish(streams, 0)
     interval = 100 if followed else 0.3
-    async with (
-        behind_proxy("streams", server, subscribe_timeout=0.1, sweep_interval=interval) as (
-            backend,
-            proxy,
-        ),
-        aclosing(backend.events()) as events,
-    ):
-        await subscribe_during_an_outage(backend, proxy, events)
+    async with subscribed_during_an_outage(server, interval) as (_, _, events):
         # As the publish script does, but for the push.
         stream = streams._make_key("room")
         last = streams._keys.last(stream)
