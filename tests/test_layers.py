@@ -24,6 +24,7 @@ LAYERS = (
     {"backends"},
     {"health"},
     {"_redis"},
+    {"_waiter"},
     {"_core"},
     {"errors"},
 )

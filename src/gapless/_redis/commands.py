@@ -1,7 +1,7 @@
 """The command link: many callers, one socket, replies in the order of the commands.
 
-A command costs its caller one future; all commands of a loop tick leave in one write. A caller that
-is cancelled leaves its place in the line, so that its reply can't reach somebody else.
+All commands of a loop tick leave in one write. A caller that is cancelled leaves its place in the line, so
+that its reply can't reach somebody else.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from gapless._redis.peer import Peer
 from gapless._redis.scripts import Script
 from gapless._redis.timing import Timing
 from gapless._redis.wire import Replies, Wire
+from gapless._waiter import Waiter, resume
 
 Command = tuple[str | bytes | int, ...]
 
@@ -47,14 +48,18 @@ class ConnectionLost(Exception):
 
 
 class CommandLink:
-    """Sends commands and resolves their futures."""
+    """Sends commands, and lets those go on who wait for their replies."""
 
     name = "command"
 
     def __init__(self, source: ConnectionSource, timing: Timing, scripts: Iterable[Script]) -> None:
         self._loop = asyncio.get_running_loop()
         self._scripts = tuple(scripts)
-        self._pending: deque[asyncio.Future[Any]] = deque()
+        # Who waits for the replies that are due, in their order.
+        self._pending: deque[asyncio.Future[Any] | Waiter] = deque()
+        # What the task of a waiter finds that it has waited for.
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._done.set_result(None)
         self._wire: Wire | None = None
         self._was_lone = False
         # Of the newest connection.
@@ -73,25 +78,44 @@ class CommandLink:
             ReplyError: The server's error reply.
             ConnectionLost: No reply will come.
         """
-        return self.send_packed(pack(command))
-
-    def send_packed(self, packed: bytes) -> asyncio.Future[Any]:
-        """Queue a command as it goes over the wire; see `send()`."""
         future: asyncio.Future[Any] = self._loop.create_future()
+        try:
+            self.post(pack(command))
+        except ConnectionLost as error:
+            future.set_exception(error)
+        else:
+            self._pending[-1] = future
+        return future
+
+    def post(self, packed: bytes) -> Waiter:
+        """Queue a command as it goes over the wire, of whose reply only an error matters.
+
+        Only while `link.connected`.
+
+        Returns:
+            What is to be awaited, at once. It raises what the future of `send()` does, and has no result.
+
+        Raises:
+            ConnectionLost: There is no connection.
+        """
         wire = self._wire
         if wire is None:
-            future.set_exception(ConnectionLost(self.link.last_error, sent=False, peer=self.peer))
-            return future
-        # Two commands in a row that found nobody else under way: a lone caller, who need not wait for
-        # others to share the write with.
-        lone = not self._pending
-        if lone and self._was_lone:
+            raise ConnectionLost(self.link.last_error, sent=False, peer=self.peer)
+        waiter = Waiter()
+        waiter._loop = self._loop  # noqa: SLF001 (as asyncio calls it)
+        pending = self._pending
+        if pending:
+            self._was_lone = False
+            wire.send(packed)
+        elif self._was_lone:
+            # Two commands in a row that found nobody else under way: a lone caller, who need not wait for
+            # others to share the write with.
             wire.send_now(packed)
         else:
+            self._was_lone = True
             wire.send(packed)
-        self._was_lone = lone
-        self._pending.append(future)
-        return future
+        pending.append(waiter)
+        return waiter
 
     async def request(self, command: Command, deadline: float) -> Any:
         """Wait until the link is ready, send, and return the reply. For commands that only read: a lost
@@ -155,18 +179,28 @@ class CommandLink:
 
     def received(self, replies: Replies) -> None:
         popleft = self._pending.popleft
+        going_on: list[Waiter] = []
+        go_on = going_on.append
         for reply in replies:
-            future = popleft()
+            waiter = popleft()
+            if isinstance(waiter, Waiter):
+                if reply.__class__ is ReplyError:
+                    waiter.fail(reply)
+                else:
+                    go_on(waiter)
+                continue
             try:
                 if reply.__class__ is ReplyError:
-                    future.set_exception(reply)
+                    waiter.set_exception(reply)
                 else:
-                    future.set_result(reply)
+                    waiter.set_result(reply)
             except asyncio.InvalidStateError:
                 # The caller was cancelled; this was its reply.
                 continue
         if self.link.retiring is not None:
             self.link.drained()
+        # Last: each of these sends its next command as likely as not.
+        resume(going_on, self._done)
 
     def up(self) -> None:
         if self.on_ready is not None:
@@ -176,9 +210,12 @@ class CommandLink:
         unsent = self._wire.unsent if self._wire is not None else 0
         self._wire = None
         sent = len(self._pending) - unsent
-        for index, future in enumerate(self._pending):
-            if not future.done():
-                future.set_exception(ConnectionLost(error, sent=index < sent, peer=self.peer))
+        for index, waiter in enumerate(self._pending):
+            failure = ConnectionLost(error, sent=index < sent, peer=self.peer)
+            if isinstance(waiter, Waiter):
+                waiter.fail(failure)
+            elif not waiter.done():
+                waiter.set_exception(failure)
         self._pending.clear()
 
     @property

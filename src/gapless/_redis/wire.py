@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import hiredis
 
 from gapless._redis.client import disconnect
-from gapless._redis.fallback import FallbackWire
+from gapless._redis.fallback import FallbackWire, ignore
 
 Replies = list[Any]
 
@@ -82,10 +82,6 @@ def _transport_of(connection: Any) -> Any | None:
     return transport
 
 
-def _ignore(replies: Replies) -> None:
-    """Take replies that nobody waits for any more."""
-
-
 class TransportWire(asyncio.BufferedProtocol):
     """A socket whose transport is ours."""
 
@@ -134,7 +130,7 @@ class TransportWire(asyncio.BufferedProtocol):
     async def close(self, error: Exception | None = None) -> None:
         self._error = self._error or error
         # Whatever still arrives belongs to a generation that is over.
-        self._on_replies = _ignore
+        self._on_replies = ignore
         # abort(): close() would wait for a peer that may be gone, to flush what nobody waits for.
         self._transport.abort()
         try:

@@ -11,7 +11,7 @@ from typing import Any
 from gapless._core.event import Event, Gap
 from gapless._core.log import Entry
 from gapless._core.reader import Reader
-from gapless.hub.waiter import Waiter
+from gapless.hub.waiter import SubscriberWaiter
 
 ALL = 1 << 62
 
@@ -25,7 +25,7 @@ item_of = attrgetter("item")
 _order = attrgetter("order")
 
 
-class Inbox(Waiter):
+class Inbox(SubscriberWaiter):
     """The readers of one subscriber, what was taken from them, and the task that waits for more.
 
     Every reader is in one of three places: in `_ready`, if something may wait for it; registered with its
@@ -102,6 +102,7 @@ class Inbox(Waiter):
                 raise StopAsyncIteration
             if self.callback is not None:
                 self._refuse()
+            self._asyncio_future_blocking = True
             yield self
 
     def _take(self, limit: int) -> list[Entry]:

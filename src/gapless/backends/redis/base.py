@@ -13,7 +13,7 @@ from gapless._core.event import Event, Gap
 from gapless._core.names import check_channels
 from gapless._core.throttle import Throttle
 from gapless._redis.client import ConnectionSource
-from gapless._redis.commands import Command, ConnectionLost
+from gapless._redis.commands import Command, ConnectionLost, pack
 from gapless._redis.errors import ReplyError
 from gapless._redis.keys import Keys
 from gapless._redis.publisher import Publish, Publisher
@@ -222,7 +222,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
                     # The hot path, without the coroutine that knows what to do when something fails.
                     sent_at = monotonic()
                     try:
-                        await session.commands.send(command)
+                        await session.commands.post(pack(command))
                     except (ReplyError, ConnectionLost) as error:
                         publish = self._slow_publish(command, names, sent_at)
                         await session.publisher.publish(publish, error)

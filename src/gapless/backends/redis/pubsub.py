@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _PUBLISH = scripts.load("publish_pubsub.lua")
 
+# What the length of a payload is on the wire, of those that are shorter than so many bytes.
+_SHORT = 1024
+_LENGTHS = tuple(b"%d\r\n" % length for length in range(_SHORT))
+
 # What is kept of channels that were published to: so many, with keys of at most so many bytes.
 MAX_HEADS = 4096
 MAX_HEAD_KEY_BYTES = 128
@@ -68,21 +72,21 @@ class RedisChannelsPubSubBackend(RedisChannelsBackend):
         if not (
             type(channels) is list
             and len(channels) == 1
-            and type(channels[0]) is str
+            and type(channel := channels[0]) is str
             and type(data) is bytes
-            and len(data) <= MAX_PAYLOAD_BYTES
+            and (length := len(data)) <= MAX_PAYLOAD_BYTES
             and current is not None
             and current.loop is get_running_loop()
-            and current.session.commands.link.ready
+            and (commands := current.session.commands).link.ready
         ):
             return await super().publish(data, channels)
         # Nearly every publish. Of Pub/Sub it is the client that is the limit, and not the server, so what
         # `super().publish()` does is done here in as few calls as can be.
-        channel = channels[0]
         try:
             head = self._heads.get(channel) or self._head(channel)
+            size = _LENGTHS[length] if length < _SHORT else b"%d\r\n" % length
             try:
-                await current.session.commands.send_packed(b"%b%d\r\n%b\r\n" % (head, len(data), data))
+                await commands.post(b"".join((head, size, data, b"\r\n")))
             except (ReplyError, ConnectionLost) as error:
                 command = self._publish_command(data, [channel], current.session.publisher)
                 await current.session.publisher.publish(self._slow_publish(command, [channel]), error)

@@ -16,7 +16,8 @@ import pytest
 import uvloop
 
 from gapless import Channels, MemoryChannelsBackend
-from gapless.hub.waiter import Waiter, Wakeups
+from gapless._waiter import Waiter
+from gapless.hub.waiter import SubscriberWaiter, Wakeups
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
@@ -47,6 +48,23 @@ def run(request: pytest.FixtureRequest) -> Callable[[Callable[[], Coroutine[Any,
     return run
 
 
+def once() -> Waiter:
+    waiter = Waiter()
+    waiter._loop = asyncio.get_running_loop()
+    waiter.callback = None
+    return waiter
+
+
+# Of a subscriber, which is used again and again, and of a publish.
+Make = Callable[[], Waiter]
+KINDS: dict[str, Make] = {"subscriber": SubscriberWaiter, "publish": once}
+
+
+@pytest.fixture(params=KINDS)
+def make(request: pytest.FixtureRequest) -> Make:
+    return KINDS[request.param]
+
+
 async def wait(waiter: Waiter) -> str:
     await waiter
     return "woken"
@@ -57,11 +75,11 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def test_all_who_wait_go_on_in_one_callback(run: Any) -> None:
+def test_all_who_wait_go_on_in_one_callback(make: Make, run: Any) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         wakeups = Wakeups()
-        waiters = [Waiter() for _ in range(100)]
+        waiters = [make() for _ in range(100)]
         tasks = [asyncio.create_task(wait(waiter)) for waiter in waiters]
         await settle()
         calls = 0
@@ -81,9 +99,9 @@ def test_all_who_wait_go_on_in_one_callback(run: Any) -> None:
     run(main)
 
 
-def test_a_waiter_is_used_again_and_again(run: Any) -> None:
+def test_a_waiter_is_used_again_and_again(make: Make, run: Any) -> None:
     async def main() -> None:
-        wakeups, waiter = Wakeups(), Waiter()
+        wakeups, waiter = Wakeups(), make()
 
         async def often() -> int:
             for _ in range(100):
@@ -99,9 +117,9 @@ def test_a_waiter_is_used_again_and_again(run: Any) -> None:
     run(main)
 
 
-def test_cancelled_before_it_waits(run: Any) -> None:
+def test_cancelled_before_it_waits(make: Make, run: Any) -> None:
     async def main() -> None:
-        waiter = Waiter()
+        waiter = make()
         task = asyncio.create_task(wait(waiter))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -111,9 +129,9 @@ def test_cancelled_before_it_waits(run: Any) -> None:
     run(main)
 
 
-def test_cancelled_in_the_step_in_which_it_begins_to_wait(run: Any) -> None:
+def test_cancelled_in_the_step_in_which_it_begins_to_wait(make: Make, run: Any) -> None:
     async def main() -> None:
-        waiter, wakeups = Waiter(), Wakeups()
+        waiter, wakeups = make(), Wakeups()
 
         async def cancel_oneself() -> None:
             task = asyncio.current_task()
@@ -140,9 +158,9 @@ async def works(waiter: Waiter, wakeups: Wakeups) -> None:
 
 
 @pytest.mark.parametrize("cancels", [1, 2, 3])
-def test_cancelled_while_it_waits(run: Any, cancels: int) -> None:
+def test_cancelled_while_it_waits(make: Make, run: Any, cancels: int) -> None:
     async def main() -> None:
-        waiter, wakeups = Waiter(), Wakeups()
+        waiter, wakeups = make(), Wakeups()
         task = asyncio.create_task(wait(waiter))
         await settle()
         for number in range(cancels):
@@ -159,9 +177,9 @@ def test_cancelled_while_it_waits(run: Any, cancels: int) -> None:
 
 @pytest.mark.parametrize("cancels", [1, 2])
 @pytest.mark.parametrize("first", ["wake", "cancel"])
-def test_cancelled_in_the_tick_in_which_it_is_woken(run: Any, first: str, cancels: int) -> None:
+def test_cancelled_in_the_tick_in_which_it_is_woken(make: Make, run: Any, first: str, cancels: int) -> None:
     async def main() -> None:
-        waiter, wakeups = Waiter(), Wakeups()
+        waiter, wakeups = make(), Wakeups()
         task = asyncio.create_task(wait(waiter))
         await settle()
         if first == "wake":
@@ -177,10 +195,10 @@ def test_cancelled_in_the_tick_in_which_it_is_woken(run: Any, first: str, cancel
     run(main)
 
 
-def test_cancelled_by_another_task_that_is_woken_with_it(run: Any) -> None:
+def test_cancelled_by_another_task_that_is_woken_with_it(make: Make, run: Any) -> None:
     async def main() -> None:
         wakeups = Wakeups()
-        waiters = [Waiter() for _ in range(3)]
+        waiters = [make() for _ in range(3)]
         tasks: list[asyncio.Task[Any]] = []
 
         async def cancel_the_others() -> None:
@@ -202,9 +220,9 @@ def test_cancelled_by_another_task_that_is_woken_with_it(run: Any) -> None:
     run(main)
 
 
-def test_a_cancellation_that_is_caught(run: Any) -> None:
+def test_a_cancellation_that_is_caught(make: Make, run: Any) -> None:
     async def main() -> None:
-        waiter, wakeups = Waiter(), Wakeups()
+        waiter, wakeups = make(), Wakeups()
 
         async def stubborn() -> str:
             try:
@@ -224,9 +242,9 @@ def test_a_cancellation_that_is_caught(run: Any) -> None:
     run(main)
 
 
-def test_timeouts(run: Any) -> None:
+def test_timeouts(make: Make, run: Any) -> None:
     async def main() -> None:
-        waiter, wakeups = Waiter(), Wakeups()
+        waiter, wakeups = make(), Wakeups()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await waiter
@@ -254,9 +272,9 @@ def test_who_takes_it_for_a_future_is_told_what_to_do() -> None:
     asyncio.run(main())
 
 
-def test_task_groups(run: Any) -> None:
+def test_task_groups(make: Make, run: Any) -> None:
     async def main() -> None:
-        waiters, wakeups = [Waiter() for _ in range(5)], Wakeups()
+        waiters, wakeups = [make() for _ in range(5)], Wakeups()
 
         async def fail() -> None:
             await waiters[0]
@@ -283,11 +301,11 @@ def test_task_groups(run: Any) -> None:
     run(main)
 
 
-def test_names_and_contexts_are_those_of_the_task(run: Any) -> None:
+def test_names_and_contexts_are_those_of_the_task(make: Make, run: Any) -> None:
     async def main() -> None:
         wakeups = Wakeups()
         number: contextvars.ContextVar[int] = contextvars.ContextVar("number")
-        waiters = [Waiter() for _ in range(10)]
+        waiters = [make() for _ in range(10)]
 
         async def work(own: int) -> tuple[int, str, bool]:
             number.set(own)
@@ -319,8 +337,10 @@ def test_names_and_contexts_are_those_of_the_task(run: Any) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("loop", LOOPS)
-def test_an_interrupt_in_one_step_does_not_lose_the_others(loop: str, error: type[BaseException]) -> None:
-    waiters = [Waiter() for _ in range(5)]
+def test_an_interrupt_in_one_step_does_not_lose_the_others(
+    make: Make, loop: str, error: type[BaseException]
+) -> None:
+    waiters: list[Waiter] = []
     tasks: list[asyncio.Task[str]] = []
 
     async def interrupt(waiter: Waiter) -> str:
@@ -328,6 +348,7 @@ def test_an_interrupt_in_one_step_does_not_lose_the_others(loop: str, error: typ
         raise error
 
     async def main() -> None:
+        waiters.extend(make() for _ in range(5))
         for at, waiter in enumerate(waiters):
             tasks.append(asyncio.create_task(interrupt(waiter) if at == 2 else wait(waiter)))
         await settle()
@@ -349,9 +370,9 @@ def test_an_interrupt_in_one_step_does_not_lose_the_others(loop: str, error: typ
         event_loop.run_until_complete(asyncio.wait({waiting}, timeout=5))
 
 
-def test_an_error_in_one_step_is_its_own(run: Any) -> None:
+def test_an_error_in_one_step_is_its_own(make: Make, run: Any) -> None:
     async def main() -> None:
-        wakeups, waiters = Wakeups(), [Waiter() for _ in range(3)]
+        wakeups, waiters = Wakeups(), [make() for _ in range(3)]
 
         async def fail() -> None:
             await waiters[1]
@@ -369,9 +390,29 @@ def test_an_error_in_one_step_is_its_own(run: Any) -> None:
     run(main)
 
 
+def test_an_error_is_raised_where_the_task_waits(run: Any, make: Make) -> None:
+    async def main() -> None:
+        waiter, wakeups = make(), Wakeups()
+        task = asyncio.create_task(wait(waiter))
+        await settle()
+        waiter.fail(ValueError("why"))
+        wakeups.wake([waiter])
+        with pytest.raises(ValueError, match="why"):
+            await task
+        await works(waiter, wakeups)
+        task = asyncio.create_task(wait(waiter))
+        await settle()
+        task.cancel()
+        waiter.fail(ValueError("too late"))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main)
+
+
 def test_two_tasks_at_once_are_an_error_for_the_second(run: Any) -> None:
     async def main() -> None:
-        wakeups, waiter = Wakeups(), Waiter()
+        wakeups, waiter = Wakeups(), SubscriberWaiter()
         first = asyncio.create_task(wait(waiter))
         await settle()
         with pytest.raises(RuntimeError, match="another task"):
@@ -382,9 +423,9 @@ def test_two_tasks_at_once_are_an_error_for_the_second(run: Any) -> None:
     run(main)
 
 
-def test_a_task_that_waits_can_be_looked_at(run: Any) -> None:
+def test_a_task_that_waits_can_be_looked_at(make: Make, run: Any) -> None:
     async def main() -> None:
-        waiter, wakeups = Waiter(), Wakeups()
+        waiter, wakeups = make(), Wakeups()
         task = asyncio.create_task(wait(waiter), name="waits")
         await settle()
         assert "waits" in repr(task)
@@ -396,9 +437,9 @@ def test_a_task_that_waits_can_be_looked_at(run: Any) -> None:
     run(main)
 
 
-def test_nothing_holds_what_has_ended(run: Any) -> None:
+def test_nothing_holds_what_has_ended(make: Make, run: Any) -> None:
     async def main() -> None:
-        waiter, wakeups = Waiter(), Wakeups()
+        waiter, wakeups = make(), Wakeups()
 
         async def work() -> None:
             await waiter
@@ -418,14 +459,14 @@ def test_nothing_holds_what_has_ended(run: Any) -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are of Python 3.12")
 @pytest.mark.parametrize("loop", LOOPS)
-def test_eager_tasks(loop: str) -> None:
+def test_eager_tasks(make: Make, loop: str) -> None:
     def factory(loop: Any, coroutine: Any, *, context: Any = None, **_: Any) -> Any:
         # Without what uvloop passes to it and Python 3.13.0 does not know: eager_start.
         return asyncio.eager_task_factory(loop, coroutine, context=context)  # type: ignore[attr-defined]
 
     async def main() -> None:
         asyncio.get_running_loop().set_task_factory(factory)
-        waiters, wakeups = [Waiter() for _ in range(3)], Wakeups()
+        waiters, wakeups = [make() for _ in range(3)], Wakeups()
         tasks = [asyncio.create_task(wait(waiter)) for waiter in waiters]
         wakeups.wake(waiters)
         tasks[1].cancel()
