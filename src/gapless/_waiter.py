@@ -15,7 +15,7 @@ Wakeup = Callable[[Any], object]
 
 
 class Waiter:
-    """What one task awaits, once; `resume()` lets it go on.
+    """What one task awaits; `resume()` lets it go on.
 
     Implements what a task asks of a future (`asyncio.isfuture()`, `asyncio.Task`), but for the result: who
     lets the task go on shows it a real future that is done, which it reads without a call of Python.
@@ -39,17 +39,18 @@ class Waiter:
         self._asyncio_future_blocking = True
         yield self
 
+    def wake(self, done: asyncio.Future[None]) -> None:
+        """Let the task that waits go on in the next tick of the event loop, with what `done` is done with."""
+        callback, self.callback = self.callback, None
+        if callback is not None and self._loop is not None:
+            self._loop.call_soon(callback, done, context=self.context)
+
     def fail(self, error: Exception) -> None:
         """Raise the error where the task waits, in the next tick of the event loop."""
         if self._loop is not None:
             failed: asyncio.Future[None] = self._loop.create_future()
             failed.set_exception(error)
-            self._go_on(self._loop, failed)
-
-    def _go_on(self, loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
-        callback, self.callback = self.callback, None
-        if callback is not None:
-            loop.call_soon(callback, done, context=self.context)
+            self.wake(failed)
 
     # Called by the task.
 
@@ -66,8 +67,15 @@ class Waiter:
         cancelled: asyncio.Future[None] = self._loop.create_future()
         # By its message, anyio knows a cancellation as its own.
         cancelled.cancel(msg)
-        self._go_on(self._loop, cancelled)
+        self.wake(cancelled)
         return True
+
+
+def done_future() -> asyncio.Future[None]:
+    """Return a future that is done, of the running loop: what tasks find that they have waited for."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done.set_result(None)
+    return done
 
 
 def resume(waiters: Iterable[Waiter], done: asyncio.Future[None]) -> None:
@@ -75,7 +83,7 @@ def resume(waiters: Iterable[Waiter], done: asyncio.Future[None]) -> None:
 
     Args:
         waiters: What they wait for.
-        done: What they find that they have waited for: a future that is done.
+        done: What they find that they have waited for: `done_future()`.
     """
     for waiter in waiters:
         callback = waiter.callback

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from gapless._core.entries import Output
 from gapless._core.event import Gap
 from gapless._core.subscription import Subscription
@@ -9,6 +11,19 @@ from gapless._core.subscription import Subscription
 # A subscription, then payload and mark of an event (the mark is its id after one letter, as it came);
 # or None and the Gap that stands in its place.
 Item = tuple[Subscription, bytes, bytes | None] | tuple[Subscription, None, Gap]
+
+
+class Consumers(Protocol):
+    """Who takes the items of a backend."""
+
+    def put(self, items: list[Item], size_bytes: int) -> None:
+        """Hand items, whose payloads have `size_bytes` in all, to every consumer. Never waits."""
+
+    def wake(self) -> None:
+        """Let those go on that wait for items, in the next tick of the event loop."""
+
+    def resume(self) -> None:
+        """Let those go on that wait for items, in this call. Not to be called by a task."""
 
 
 def items_of(subscription: Subscription, output: list[Output]) -> list[Item]:

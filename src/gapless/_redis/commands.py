@@ -24,7 +24,7 @@ from gapless._redis.peer import Peer
 from gapless._redis.scripts import Script
 from gapless._redis.timing import Timing
 from gapless._redis.wire import Replies, Wire
-from gapless._waiter import Waiter, resume
+from gapless._waiter import Waiter, done_future, resume
 
 Command = tuple[str | bytes | int, ...]
 
@@ -57,9 +57,7 @@ class CommandLink:
         self._scripts = tuple(scripts)
         # Who waits for the replies that are due, in their order.
         self._pending: deque[asyncio.Future[Any] | Waiter] = deque()
-        # What the task of a waiter finds that it has waited for.
-        self._done: asyncio.Future[None] = self._loop.create_future()
-        self._done.set_result(None)
+        self._done = done_future()
         self._wire: Wire | None = None
         self._was_lone = False
         # Of the newest connection.

@@ -14,7 +14,7 @@ from typing import Any
 
 from gapless._core.entries import Push
 from gapless._core.event import Gap
-from gapless._core.item import Item
+from gapless._core.item import Consumers, Item
 from gapless._core.subscription import Subscription
 from gapless._core.throttle import Throttle
 from gapless._redis.client import ConnectionSource
@@ -41,13 +41,13 @@ class FramedPushLink(PushLink):
         self,
         source: ConnectionSource,
         timing: Timing,
-        deliver: Callable[[list[Item], int], None],
+        consumers: Consumers,
         note: Callable[[list[Gap]], None],
         repairs: Repairs,
         *,
         durable: bool | None,
     ) -> None:
-        super().__init__(source, timing, deliver, note)
+        super().__init__(source, timing, consumers, note)
         self._repairs = repairs
         self._durable = durable
         self._identity: Identity | None = None
@@ -86,7 +86,8 @@ class FramedPushLink(PushLink):
                 items.append((subscription, data, mark))
         finally:
             if items:
-                self._deliver(items, size_bytes)
+                self._consumers.put(items, size_bytes)
+                self._consumers.resume()
 
     def up(self) -> None:
         self._repairs.start_sweeping()

@@ -14,7 +14,7 @@ from typing import Any
 import hiredis
 
 from gapless._core.event import Gap
-from gapless._core.item import Item
+from gapless._core.item import Consumers, Item
 from gapless._core.subscription import Subscription, Ticket
 from gapless._core.subscriptions import Subscriptions
 from gapless._core.throttle import Throttle
@@ -31,7 +31,13 @@ pack: Any = hiredis.pack_command
 
 
 class PushLink:
-    """Subscribes and receives. Pushed messages are bare payloads; see `frames.py` for the other kind."""
+    """Subscribes and receives. Pushed messages are bare payloads; see `frames.py` for the other kind.
+
+    Args:
+        source, timing: Of its link.
+        consumers: Who takes what is pushed.
+        note: Is told of gaps in it.
+    """
 
     name = "subscriber"
     # Whether what is pushed has ids.
@@ -41,12 +47,12 @@ class PushLink:
         self,
         source: ConnectionSource,
         timing: Timing,
-        deliver: Callable[[list[Item], int], None],
+        consumers: Consumers,
         note: Callable[[list[Gap]], None],
     ) -> None:
         self.subscriptions = Subscriptions(chained=self.chained)
         self.link = Link(source, self, timing)
-        self._deliver = deliver
+        self._consumers = consumers
         self._note = note
         self._gaps: list[Gap] = []
         self._wire: Wire | None = None
@@ -86,10 +92,14 @@ class PushLink:
         finally:
             # Also before an error in the same chunk: what was received counts as delivered.
             if items:
-                self._deliver(items, size_bytes)
-            if self._gaps:
-                gaps, self._gaps = self._gaps, []
-                self._note(gaps)
+                self._consumers.put(items, size_bytes)
+                try:
+                    if self._gaps:
+                        gaps, self._gaps = self._gaps, []
+                        self._note(gaps)
+                finally:
+                    # Last, since consumers who wait go on in this call.
+                    self._consumers.resume()
 
     def up(self) -> None:
         pass

@@ -15,7 +15,7 @@ from typing import Any
 
 from gapless._core.entries import Entries, Entry, Kept, Push, readable
 from gapless._core.event import Gap
-from gapless._core.item import Item
+from gapless._core.item import Consumers, Item
 from gapless._core.reads import LOOK_CHANNELS, PAGE_ENTRIES, Look, Page, Read, Refill
 from gapless._core.recovery import Recovery
 from gapless._core.subscription import Subscription
@@ -40,8 +40,6 @@ ONLY_PUSHED = "pushed"
 # So long a channel may be behind what was pushed before the sweep takes the pushes for lost.
 GRACE_SECONDS = 1.0
 
-Deliver = Callable[[list[Item], int], None]
-
 
 class Repairs:
     """Keeps the channels of one event loop whole."""
@@ -50,7 +48,7 @@ class Repairs:
         self,
         commands: CommandLink,
         keys: Keys,
-        deliver: Deliver,
+        consumers: Consumers,
         note: Callable[[list[Gap]], None],
         *,
         kept: Kept,
@@ -60,7 +58,7 @@ class Repairs:
         self._loop = asyncio.get_running_loop()
         self._commands = commands
         self._keys = keys
-        self._deliver = deliver
+        self._consumers = consumers
         self._note = note
         self._sweep_interval = sweep_interval
         self.recovery = Recovery(kept, resume_ttl_ms)
@@ -258,7 +256,9 @@ class Repairs:
 
     def _hand_on(self, items: list[Item]) -> None:
         if items:
-            self._deliver(items, sum(len(item[1]) for item in items if item[1] is not None))
+            self._consumers.put(items, sum(len(item[1]) for item in items if item[1] is not None))
+            # Not in this call, in which more is to be done.
+            self._consumers.wake()
             if gaps := [item[2] for item in items if item[1] is None]:
                 self._note(gaps)
 

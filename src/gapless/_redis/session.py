@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from gapless._core.entries import Kept
 from gapless._core.event import Gap
-from gapless._core.item import Item
+from gapless._core.item import Consumers
 from gapless._core.reads import Refill
 from gapless._core.subscription import Ticket
 from gapless._core.throttle import Throttle
@@ -54,7 +54,7 @@ class Session:
         *,
         scripts: Iterable[Script],
         streams: Streams | None,
-        deliver: Callable[[list[Item], int], None],
+        consumers: Consumers,
         note: Callable[[list[Gap]], None],
         max_outbox_bytes: int,
         impatient: Callable[[], bool],
@@ -66,18 +66,20 @@ class Session:
         self.publisher = Publisher(self.commands, timing.publish_timeout, max_outbox_bytes, impatient)
         self.repairs: Repairs | None = None
         if streams is None:
-            self.pushes = PushLink(source, timing, deliver, note)
+            self.pushes = PushLink(source, timing, consumers, note)
         else:
             self.repairs = Repairs(
                 self.commands,
                 streams.keys,
-                deliver,
+                consumers,
                 note,
                 kept=streams.kept,
                 resume_ttl_ms=streams.resume_ttl_ms,
                 sweep_interval=streams.sweep_interval,
             )
-            self.pushes = FramedPushLink(source, timing, deliver, note, self.repairs, durable=streams.durable)
+            self.pushes = FramedPushLink(
+                source, timing, consumers, note, self.repairs, durable=streams.durable
+            )
             self.repairs.subscriptions = lambda: list(self.subscriptions)
             self.repairs.renew_pushes = self.pushes.link.renew
         self.subscriptions = self.pushes.subscriptions

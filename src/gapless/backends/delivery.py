@@ -13,6 +13,7 @@ from gapless._core.event import Event, Gap
 from gapless._core.item import Item
 from gapless._core.reads import Refill
 from gapless._core.refused import Span
+from gapless._waiter import Waiter, done_future, resume
 
 # After so many events a consumer lets the event loop run, also if its loop body never awaits.
 BURST_EVENTS = 128
@@ -26,16 +27,25 @@ ItemsOf = Callable[["Seat"], AsyncGenerator[Item_, None]]
 class Inbox:
     """The backlog of one consumer, which waits for it."""
 
-    __slots__ = ("_note", "_refill", "_waiter", "backlog", "closed")
+    __slots__ = ("_done", "_note", "_refill", "backlog", "closed", "waiter")
 
     def __init__(
-        self, *, max_events: int, max_bytes: int, refill: Refills | None, note: NoteGaps | None
+        self,
+        *,
+        max_events: int,
+        max_bytes: int,
+        refill: Refills | None,
+        note: NoteGaps | None,
+        done: asyncio.Future[None],
     ) -> None:
         self.backlog = Backlog(max_events=max_events, max_bytes=max_bytes, refillable=refill is not None)
         self.closed = False
         self._refill = refill or _nothing_to_read
         self._note = note
-        self._waiter: asyncio.Future[None] | None = None
+        self._done = done
+        self.waiter = Waiter()
+        self.waiter._loop = done.get_loop()  # noqa: SLF001 (as asyncio calls it)
+        self.waiter.callback = None
 
     async def ready(self) -> bool:
         """Wait until there is something to take; False once the inbox is closed and empty."""
@@ -47,11 +57,7 @@ class Inbox:
                 return True
             if self.closed:
                 return False
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self.waiter
 
     def _catch_up(self) -> None:
         if self.closed:
@@ -75,9 +81,7 @@ class Inbox:
             self._note(gaps)
 
     def wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self.waiter.wake(self._done)
 
 
 class Delivery:
@@ -100,6 +104,7 @@ class Delivery:
         self._max_bytes = max_bytes
         self._refill = refill
         self._note = note
+        self._done = done_future()
         self.events = 0
         self.inboxes: list[Inbox] = [self._new()]
         self._vacant: Inbox | None = self.inboxes[0]
@@ -112,7 +117,15 @@ class Delivery:
             inbox.backlog.put(items, size_bytes)
             if inbox.backlog.gaps:
                 inbox.tell()
+
+    def wake(self) -> None:
+        """Let those go on that wait for items, in the next tick of the event loop."""
+        for inbox in self.inboxes:
             inbox.wake()
+
+    def resume(self) -> None:
+        """Let those go on that wait for items, in this call. Not to be called by a task."""
+        resume([inbox.waiter for inbox in self.inboxes], self._done)
 
     def close(self) -> None:
         """End every consumer's generator, after what waits was consumed."""
@@ -145,7 +158,11 @@ class Delivery:
 
     def _new(self) -> Inbox:
         return Inbox(
-            max_events=self._max_events, max_bytes=self._max_bytes, refill=self._refill, note=self._note
+            max_events=self._max_events,
+            max_bytes=self._max_bytes,
+            refill=self._refill,
+            note=self._note,
+            done=self._done,
         )
 
 

@@ -116,7 +116,9 @@ class MemoryChannelsBackend(ChannelsBackend):
             if subscription is not None:
                 items.append((subscription, payload, b"g" + event_id.encode()))
         if items:
-            self._consumers().put(items, len(payload) * len(items))
+            consumers = self._consumers()
+            consumers.put(items, len(payload) * len(items))
+            consumers.wake()
         self._published += 1
 
     async def subscribe(self, channels: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Generator, Iterable
 from contextvars import Context
 from typing import Any, NoReturn
 
-from gapless._waiter import Waiter, resume
+from gapless._waiter import Waiter, done_future, resume
 
 _NO_CONTEXT = Context()
 
@@ -52,9 +52,7 @@ class Wakeups:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        # What every task finds that it has waited for.
-        self._done: asyncio.Future[None] = self._loop.create_future()
-        self._done.set_result(None)
+        self._done = done_future()
         self._waiters: list[Waiter] = []
         self._crowds: dict[int, Collection[Waiter]] = {}
 

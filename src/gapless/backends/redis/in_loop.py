@@ -65,7 +65,7 @@ class InLoop:
             settings.timing,
             scripts=settings.scripts,
             streams=settings.streams,
-            deliver=self.delivery.put,
+            consumers=self.delivery,
             note=self._note,
             max_outbox_bytes=settings.max_outbox_bytes,
             impatient=settings.impatient,

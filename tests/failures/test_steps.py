@@ -1,0 +1,246 @@
+"""Tasks that go on in the callback in which what they wait for is read: what one does must not reach another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing, closing
+from typing import Any
+
+import pytest
+import uvloop
+
+from tests.conftest import MakeBackend, backend_class, make_client
+from tests.support.servers import Server
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.usefixtures("wire")
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+
+@pytest.fixture(params=LOOPS)
+def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
+    return LOOPS[request.param]
+
+
+def make(kind: str, client: Any) -> Any:
+    return backend_class(kind)(**({"history": 1} if kind == "streams" else {}), redis=client)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_in_one_publisher_ends_the_loop_and_no_other(
+    server: Server,
+    kind: str,
+    error: type[BaseException],
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def publish(backend: Any, *, interrupts: bool = False) -> str:
+        await backend.publish(b"x", ["room"])
+        if interrupts:
+            raise error
+        await backend.publish(b"x", ["room"])
+        return "published"
+
+    async def start() -> tuple[Any, Any]:
+        client = make_client(server)
+        backend = make(kind, client)
+        await backend.on_startup()
+        return client, backend
+
+    async def run(backend: Any, tasks: list[asyncio.Task[str]]) -> None:
+        tasks += [asyncio.create_task(publish(backend, interrupts=at == 2)) for at in range(5)]
+        await asyncio.Event().wait()
+
+    async def finish(client: Any, backend: Any, tasks: list[asyncio.Task[str]]) -> None:
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*tasks[:2], *tasks[3:]) == ["published"] * 4
+            health = backend.health()
+            assert health.commands.generation == 1
+            assert health.publishes.published == 9
+            await backend.on_shutdown()
+            await client.aclose()
+
+    tasks: list[asyncio.Task[str]] = []
+    with closing(new_loop()) as loop:
+        client, backend = loop.run_until_complete(start())
+        running = loop.create_task(run(backend, tasks))
+        with pytest.raises(error):
+            loop.run_until_complete(running)
+        with pytest.raises(error):
+            tasks[2].result()
+        # As a program that ends in order.
+        loop.run_until_complete(finish(client, backend, tasks))
+        running.cancel()
+        loop.run_until_complete(asyncio.wait({running}, timeout=5))
+
+
+def test_what_publishers_do_to_each_other_when_their_replies_come(
+    server: Server, kind: str, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Each cancels the one after the next, whose reply has come with its own; and all publish again."""
+
+    async def main() -> None:
+        client = make_client(server)
+        backend = make(kind, client)
+        await backend.on_startup()
+        tasks: list[asyncio.Task[str]] = []
+        ended: list[int] = []
+
+        async def publish(at: int) -> str:
+            await backend.publish(b"%d" % at, ["room"])
+            if at + 2 < len(tasks) and at % 4 == 0:
+                tasks[at + 2].cancel()
+            for _ in range(3):
+                await backend.publish(b"%d" % at, ["room"])
+            ended.append(at)
+            return "published"
+
+        async with asyncio.timeout(10):
+            tasks += [asyncio.create_task(publish(at)) for at in range(100)]
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            for at, result in enumerate(results):
+                if at % 4 == 2:
+                    assert isinstance(result, asyncio.CancelledError)
+                else:
+                    assert result == "published"
+            assert len(ended) == 75
+            assert backend.health().publishes.published == 75 * 4
+            assert backend.health().commands.generation == 1
+            await backend.on_shutdown()
+            await client.aclose()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+
+
+def pushes(kind: str, channel: str, payloads: list[bytes]) -> list[list[bytes]]:
+    """What the server pushes; on Streams, the first follows entry 0-0."""
+    frames = [
+        b"g%d-0 g%d-0 %b" % (n + 1, n, data) if kind == "streams" else data for n, data in enumerate(payloads)
+    ]
+    return [[b"message", f"LITESTAR_CHANNELS_{channel}".encode(), frame] for frame in frames]
+
+
+async def test_consumers_take_what_came_in_the_callback_that_read_it(
+    make_backend: MakeBackend, kind: str
+) -> None:
+    backend = make_backend()
+    await backend.subscribe(["room"])
+    got: list[list[bytes]] = [[], []]
+
+    async def consume(to: list[bytes]) -> None:
+        async for _, data in backend.stream_events():
+            to.append(data)
+
+    tasks = [asyncio.create_task(consume(to)) for to in got]
+    await asyncio.sleep(0)
+    session = backend._enter().session
+    if kind == "streams":
+        next(iter(session.subscriptions)).chain.tip = b"g0-0"
+    seen: asyncio.Future[list[list[bytes]]] = asyncio.get_running_loop().create_future()
+
+    def read() -> None:
+        session.pushes.received(pushes(kind, "room", [b"1", b"2"]))
+        seen.set_result([list(to) for to in got])
+
+    asyncio.get_running_loop().call_soon(read)
+    assert await seen == [[b"1", b"2"]] * 2
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_consumers_that_change_what_delivers_to_them(make_backend: MakeBackend) -> None:
+    """Subscribe, unsubscribe, publish, leave and come back, between the events of one read."""
+    backend = make_backend()
+    rooms = [f"room{number}" for number in range(20)]
+    await backend.subscribe(rooms)
+    changes = 0
+
+    async def restless() -> None:
+        nonlocal changes
+        while True:
+            async with aclosing(backend.stream_events()) as stream:
+                async for _ in stream:
+                    changes += 1
+                    await backend.unsubscribe([f"other{changes - 1}"])
+                    await backend.subscribe([f"other{changes}"])
+                    await backend.publish(b"nobody is subscribed", ["nowhere"])
+                    if changes % 3 == 0:
+                        break
+
+    async def steady() -> list[tuple[str, bytes]]:
+        async with aclosing(backend.stream_events()) as stream:
+            return [await anext(stream) for _ in rooms]
+
+    async with asyncio.timeout(10):
+        changing = asyncio.create_task(restless())
+        waiting = asyncio.create_task(steady())
+        await asyncio.sleep(0)
+        await asyncio.gather(*(backend.publish(b"x", [room]) for room in rooms))
+        assert sorted(await waiting) == sorted((room, b"x") for room in rooms)
+        await until(lambda: changes > 3, "a consumer that left and came back")
+        changing.cancel()
+        await asyncio.gather(changing, return_exceptions=True)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_in_one_consumer_ends_the_loop_and_no_other(
+    server: Server,
+    kind: str,
+    error: type[BaseException],
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    got: list[bytes] = []
+
+    async def start() -> tuple[Any, Any]:
+        client = make_client(server)
+        backend = make(kind, client)
+        await backend.subscribe(["room"])
+        return client, backend
+
+    async def interrupt(backend: Any) -> None:
+        async with aclosing(backend.stream_events()) as stream:
+            await anext(stream)
+            raise error
+
+    async def consume(backend: Any) -> None:
+        async with aclosing(backend.stream_events()) as stream:
+            async for _, data in stream:
+                got.append(data)
+
+    async def run(backend: Any, tasks: list[asyncio.Task[None]]) -> None:
+        tasks += [asyncio.create_task(work(backend)) for work in (consume, interrupt, consume)]
+        await asyncio.sleep(0)
+        await backend.publish(b"1", ["room"])
+        await asyncio.Event().wait()
+
+    async def finish(client: Any, backend: Any, tasks: list[asyncio.Task[None]]) -> None:
+        async with asyncio.timeout(10):
+            await backend.publish(b"2", ["room"])
+            while len(got) < 4:
+                await asyncio.sleep(0.01)
+            assert sorted(got) == [b"1", b"1", b"2", b"2"]
+            assert backend.health().subscriber.generation == 1
+            for task in (tasks[0], tasks[2]):
+                task.cancel()
+            await asyncio.gather(tasks[0], tasks[2], return_exceptions=True)
+            await backend.on_shutdown()
+            await client.aclose()
+
+    tasks: list[asyncio.Task[None]] = []
+    with closing(new_loop()) as loop:
+        client, backend = loop.run_until_complete(start())
+        running = loop.create_task(run(backend, tasks))
+        with pytest.raises(error):
+            loop.run_until_complete(running)
+        with pytest.raises(error):
+            tasks[1].result()
+        # As a program that ends in order.
+        loop.run_until_complete(finish(client, backend, tasks))
+        running.cancel()
+        loop.run_until_complete(asyncio.wait({running}, timeout=5))
