@@ -44,4 +44,4 @@ def received(self: FramedPushLink, replies: Replies) -> None:
             items.append((subscription, data, mark))
     finally:
         if items:
-            self._deliver(items, size_bytes)
+            self._hand_over(items, size_bytes)

@@ -20,8 +20,8 @@ class Waiter:
     Implements what a task asks of a future (`asyncio.isfuture()`, `asyncio.Task`), but for the result: who
     lets the task go on shows it a real future that is done, which it reads without a call of Python.
 
-    There is no `__init__`, which would be a call for each one: whoever makes it sets `_loop`, and has it
-    awaited at once.
+    There is no `__init__`, which would be a call for each one: whoever makes it sets `_loop` and `callback`,
+    and has it awaited at once.
 
     Attributes:
         callback: Lets the task that waits go on; None if none waits.
@@ -47,7 +47,7 @@ class Waiter:
 
     def fail(self, error: Exception) -> None:
         """Raise the error where the task waits, in the next tick of the event loop."""
-        if self._loop is not None:
+        if self.callback is not None and self._loop is not None:
             failed: asyncio.Future[None] = self._loop.create_future()
             failed.set_exception(error)
             self.wake(failed)
@@ -72,19 +72,23 @@ class Waiter:
 
 
 def done_future() -> asyncio.Future[None]:
-    """Return a future that is done, of the running loop: what tasks find that they have waited for."""
+    """Return a future that is done: what tasks find that they have waited for."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     done.set_result(None)
     return done
 
 
 def resume(waiters: Iterable[Waiter], done: asyncio.Future[None]) -> None:
-    """Run the tasks that wait, each up to where it waits again. Not to be called by a task.
+    """Run the tasks that wait, each up to where it waits again; in the next tick, if a task calls this.
 
     Args:
         waiters: What they wait for.
         done: What they find that they have waited for: `done_future()`.
     """
+    if asyncio.current_task() is not None:
+        for waiter in waiters:
+            waiter.wake(done)
+        return
     for waiter in waiters:
         callback = waiter.callback
         if callback is not None:
@@ -93,7 +97,7 @@ def resume(waiters: Iterable[Waiter], done: asyncio.Future[None]) -> None:
                 waiter.context.run(callback, done)
             except BaseException as error:  # KeyboardInterrupt or SystemExit of the task
                 # The event loop has to see it, whoever called this. The others go on all the same.
-                done.get_loop().call_soon(_raise, error)
+                asyncio.get_running_loop().call_soon(_raise, error)
 
 
 def _raise(error: BaseException) -> NoReturn:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from contextlib import aclosing, closing
 from typing import Any
 
+import hiredis
 import pytest
+import redis.asyncio
 import uvloop
 
+from gapless import MemoryChannelsBackend, RedisChannelsPubSubBackend
+from gapless._redis.pushes import AT_ONCE_BYTES, AT_ONCE_EVENTS
 from tests.conftest import MakeBackend, backend_class, make_client
 from tests.support.servers import Server
 from tests.support.waiting import until
@@ -244,3 +249,144 @@ def test_an_interrupt_in_one_consumer_ends_the_loop_and_no_other(
         loop.run_until_complete(finish(client, backend, tasks))
         running.cancel()
         loop.run_until_complete(asyncio.wait({running}, timeout=5))
+
+
+async def test_a_flood_is_left_for_the_next_tick(make_backend: MakeBackend, kind: str) -> None:
+    """An event loop may read many times in a tick; others must have their turn."""
+    backend = make_backend()
+    await backend.subscribe(["room"])
+    session = backend._enter().session
+    got: list[bytes] = []
+
+    async def consume() -> None:
+        async for _, data in backend.stream_events():
+            got.append(data)
+
+    consuming = asyncio.create_task(consume())
+    await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    for payloads in ([b"x"] * (AT_ONCE_EVENTS + 1), [b"x" * AT_ONCE_BYTES, b"x"]):
+        if kind == "streams":
+            next(iter(session.subscriptions)).chain.tip = b"g0-0"
+        seen: asyncio.Future[int] = loop.create_future()
+
+        def read(payloads: list[bytes] = payloads, seen: asyncio.Future[int] = seen) -> None:
+            session.pushes.received(pushes(kind, "room", payloads))
+            seen.set_result(len(got))
+
+        loop.call_soon(read)
+        assert await seen == 0
+        await until(lambda payloads=payloads: got == payloads, "all events")  # type: ignore[misc]
+        got.clear()
+    consuming.cancel()
+    await asyncio.gather(consuming, return_exceptions=True)
+
+
+async def test_a_reply_that_nobody_waits_for_leaves_the_others_theirs(make_backend: MakeBackend) -> None:
+    backend = make_backend()
+    await backend.publish(b"warm-up", ["room"])
+    tasks = [asyncio.create_task(backend.publish(b"x", ["room"])) for _ in range(5)]
+    await asyncio.sleep(0)
+    out_of_step: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+
+    def read() -> None:
+        try:
+            backend._enter().session.commands.received([1] * 6)
+        except IndexError as error:
+            out_of_step.set_result(error)
+
+    asyncio.get_running_loop().call_soon(read)
+    assert isinstance(await out_of_step, IndexError)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*tasks)
+        await backend.publish(b"on a new connection", ["room"])
+
+
+async def test_who_was_cancelled_leaves_no_error_behind(own_server: Server, kind: str) -> None:
+    """When the connection is lost afterwards, with the place of the cancelled in the line."""
+    client = make_client(own_server)
+    backend = make(kind, client)
+    await backend.on_startup()
+    handled: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: handled.append(context))
+    own_server.pause()
+
+    async def publish() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await backend.publish(b"x", ["room"])
+
+    await asyncio.gather(*(publish() for _ in range(5)))
+    own_server.kill()
+    await until(lambda: backend.health().commands.connected_since is None, "the loss")
+    gc.collect()
+    await asyncio.sleep(0)
+    assert handled == []
+    await backend.on_shutdown()
+    await client.aclose()
+
+
+async def test_garbage_behind_a_good_reply_leaves_the_next_publish_certain() -> None:
+    """It is not written to the connection that is given up: it would count as sent."""
+    publishes = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal publishes
+        parser = hiredis.Reader()
+        with closing(writer):
+            while data := await reader.read(65536):
+                parser.feed(data)
+                while (command := parser.gets()) is not False:
+                    name = command[0].upper()
+                    if name == b"INFO":
+                        info = b"redis_version:7.2.0\r\nrun_id:abc\r\nrole:master\r\n"
+                        writer.write(b"$%d\r\n%b\r\n" % (len(info), info))
+                    elif name == b"PUBLISH":
+                        publishes += 1
+                        writer.write(b":0\r\n@garbage\r\n" if publishes == 3 else b":0\r\n")
+                    else:
+                        writer.write(b":1\r\n")
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        client = redis.asyncio.Redis(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+        backend = RedisChannelsPubSubBackend(redis=client)
+        await backend.on_startup()
+        async with asyncio.timeout(5):
+            for _ in range(6):
+                await backend.publish(b"x", ["room"])
+        assert publishes == 6
+        assert backend.health().commands.generation == 2
+        await backend.on_shutdown()
+        await client.aclose()
+
+
+async def test_a_stream_that_was_dropped_while_it_waited_leaves_the_next_one_alone() -> None:
+    backend = MemoryChannelsBackend()
+    await backend.subscribe(["room"])
+    stream = backend.stream_events()
+    given_up = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    del stream
+    gc.collect()
+    waiting = asyncio.ensure_future(anext(backend.stream_events()))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    await backend.publish(b"x", ["room"])
+    async with asyncio.timeout(5):
+        assert await waiting == ("room", b"x")
+
+
+def test_a_memory_backend_goes_on_in_another_loop() -> None:
+    backend = MemoryChannelsBackend()
+
+    async def main(data: bytes) -> Any:
+        await backend.subscribe(["room"])
+        waiting = asyncio.ensure_future(anext(backend.stream_events()))
+        await asyncio.sleep(0)
+        await backend.publish(data, ["room"])
+        return await asyncio.wait_for(waiting, 5)
+
+    for data in (b"1", b"2"):
+        assert asyncio.run(main(data)) == ("room", data)

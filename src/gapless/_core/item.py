@@ -23,7 +23,7 @@ class Consumers(Protocol):
         """Let those go on that wait for items, in the next tick of the event loop."""
 
     def resume(self) -> None:
-        """Let those go on that wait for items, in this call. Not to be called by a task."""
+        """Let those go on that wait for items, in this call; if a task calls this, in the next tick."""
 
 
 def items_of(subscription: Subscription, output: list[Output]) -> list[Item]:

@@ -101,6 +101,7 @@ class CommandLink:
             raise ConnectionLost(self.link.last_error, sent=False, peer=self.peer)
         waiter = Waiter()
         waiter._loop = self._loop  # noqa: SLF001 (as asyncio calls it)
+        waiter.callback = None
         pending = self._pending
         if pending:
             self._was_lone = False
@@ -179,26 +180,28 @@ class CommandLink:
         popleft = self._pending.popleft
         going_on: list[Waiter] = []
         go_on = going_on.append
-        for reply in replies:
-            waiter = popleft()
-            if isinstance(waiter, Waiter):
-                if reply.__class__ is ReplyError:
-                    waiter.fail(reply)
-                else:
-                    go_on(waiter)
-                continue
-            try:
-                if reply.__class__ is ReplyError:
-                    waiter.set_exception(reply)
-                else:
-                    waiter.set_result(reply)
-            except asyncio.InvalidStateError:
-                # The caller was cancelled; this was its reply.
-                continue
-        if self.link.retiring is not None:
-            self.link.drained()
-        # Last: each of these sends its next command as likely as not.
-        resume(going_on, self._done)
+        try:
+            for reply in replies:
+                waiter = popleft()
+                if isinstance(waiter, Waiter):
+                    if reply.__class__ is ReplyError:
+                        waiter.fail(reply)
+                    else:
+                        go_on(waiter)
+                    continue
+                try:
+                    if reply.__class__ is ReplyError:
+                        waiter.set_exception(reply)
+                    else:
+                        waiter.set_result(reply)
+                except asyncio.InvalidStateError:
+                    # The caller was cancelled; this was its reply.
+                    continue
+            if self.link.retiring is not None:
+                self.link.drained()
+        finally:
+            # Last, since each of them may send its next command; also before a reply that nobody waits for.
+            resume(going_on, self._done)
 
     def up(self) -> None:
         if self.on_ready is not None:

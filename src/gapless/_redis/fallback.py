@@ -33,10 +33,6 @@ _CODES = {
 }
 
 
-def ignore(replies: list[Any]) -> None:
-    """Take replies that nobody waits for any more."""
-
-
 class FallbackWire:
     """A socket that redis-py or valkey-py reads and writes for us."""
 
@@ -46,7 +42,7 @@ class FallbackWire:
         on_replies: Callable[[list[Any]], None],
         on_writable: Callable[[bool], None],
     ) -> None:
-        self._loop = loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         self._connection = connection
         self._on_replies = on_replies
         self._on_writable = on_writable
@@ -77,8 +73,6 @@ class FallbackWire:
 
     async def close(self, error: Exception | None = None) -> None:
         self._fail(error)
-        # Whatever still arrives belongs to a generation that is over.
-        self._on_replies = ignore
         for task in self._tasks:
             task.cancel()
         try:
@@ -92,14 +86,7 @@ class FallbackWire:
             while True:
                 reply = await self._read_reply()
                 self.quiet_checks = 0
-                # Not in this task: who waits goes on in that call.
-                self._loop.call_soon(self._hand_on, reply)
-        except Exception as error:
-            self._fail(error)
-
-    def _hand_on(self, reply: Any) -> None:
-        try:
-            self._on_replies([reply])
+                self._on_replies([reply])
         except Exception as error:
             self._fail(error)
 

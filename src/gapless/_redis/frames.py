@@ -86,8 +86,7 @@ class FramedPushLink(PushLink):
                 items.append((subscription, data, mark))
         finally:
             if items:
-                self._consumers.put(items, size_bytes)
-                self._consumers.resume()
+                self._hand_over(items, size_bytes)
 
     def up(self) -> None:
         self._repairs.start_sweeping()

@@ -29,6 +29,11 @@ logger = logging.getLogger("gapless")
 
 pack: Any = hiredis.pack_command
 
+# No more than these are taken in the call that reads them. Of a flood, uvloop makes up to 32 full reads in a
+# tick: everybody else would wait for what the consumers do with all of them.
+AT_ONCE_EVENTS = 32
+AT_ONCE_BYTES = 8 * 1024
+
 
 class PushLink:
     """Subscribes and receives. Pushed messages are bare payloads; see `frames.py` for the other kind.
@@ -92,14 +97,21 @@ class PushLink:
         finally:
             # Also before an error in the same chunk: what was received counts as delivered.
             if items:
-                self._consumers.put(items, size_bytes)
-                try:
-                    if self._gaps:
-                        gaps, self._gaps = self._gaps, []
-                        self._note(gaps)
-                finally:
-                    # Last, since consumers who wait go on in this call.
-                    self._consumers.resume()
+                self._hand_over(items, size_bytes)
+
+    def _hand_over(self, items: list[Item], size_bytes: int) -> None:
+        consumers = self._consumers
+        consumers.put(items, size_bytes)
+        try:
+            if self._gaps:
+                gaps, self._gaps = self._gaps, []
+                self._note(gaps)
+        finally:
+            # Last, since consumers who wait go on in this call.
+            if len(items) <= AT_ONCE_EVENTS and size_bytes <= AT_ONCE_BYTES:
+                consumers.resume()
+            else:
+                consumers.wake()
 
     def up(self) -> None:
         pass

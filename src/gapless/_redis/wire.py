@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import hiredis
 
 from gapless._redis.client import disconnect
-from gapless._redis.fallback import FallbackWire, ignore
+from gapless._redis.fallback import FallbackWire
 
 Replies = list[Any]
 
@@ -82,6 +82,10 @@ def _transport_of(connection: Any) -> Any | None:
     return transport
 
 
+def _ignore(replies: Replies) -> None:
+    """Take replies that nobody waits for any more."""
+
+
 class TransportWire(asyncio.BufferedProtocol):
     """A socket whose transport is ours."""
 
@@ -130,7 +134,7 @@ class TransportWire(asyncio.BufferedProtocol):
     async def close(self, error: Exception | None = None) -> None:
         self._error = self._error or error
         # Whatever still arrives belongs to a generation that is over.
-        self._on_replies = ignore
+        self._on_replies = _ignore
         # abort(): close() would wait for a peer that may be gone, to flush what nobody waits for.
         self._transport.abort()
         try:
@@ -164,14 +168,18 @@ class TransportWire(asyncio.BufferedProtocol):
                 while (reply := gets()) is not _INCOMPLETE:
                     append(reply)
         except Exception as error:  # not the protocol: nothing that follows can be trusted
-            self._error = error
-            self._transport.abort()
+            self._break(error)
         try:
             if replies:
                 self._on_replies(replies)
         except Exception as error:  # a reply out of step: neither
-            self._error = error
-            self._transport.abort()
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        self._error = error
+        # At once: those who go on with the replies before must not write to what is given up.
+        self.pause_writing()
+        self._transport.abort()
 
     def eof_received(self) -> bool:
         return False

@@ -43,9 +43,7 @@ class Inbox:
         self._refill = refill or _nothing_to_read
         self._note = note
         self._done = done
-        self.waiter = Waiter()
-        self.waiter._loop = done.get_loop()  # noqa: SLF001 (as asyncio calls it)
-        self.waiter.callback = None
+        self.waiter: Waiter | None = None
 
     async def ready(self) -> bool:
         """Wait until there is something to take; False once the inbox is closed and empty."""
@@ -57,7 +55,15 @@ class Inbox:
                 return True
             if self.closed:
                 return False
-            await self.waiter
+            self.waiter = waiter = Waiter()
+            waiter._loop = asyncio.get_running_loop()  # noqa: SLF001 (as asyncio calls it)
+            waiter.callback = None
+            try:
+                await waiter
+            finally:
+                # Not that of who came here after this one had been given up.
+                if self.waiter is waiter:
+                    self.waiter = None
 
     def _catch_up(self) -> None:
         if self.closed:
@@ -81,7 +87,8 @@ class Inbox:
             self._note(gaps)
 
     def wake(self) -> None:
-        self.waiter.wake(self._done)
+        if self.waiter is not None:
+            self.waiter.wake(self._done)
 
 
 class Delivery:
@@ -124,8 +131,8 @@ class Delivery:
             inbox.wake()
 
     def resume(self) -> None:
-        """Let those go on that wait for items, in this call. Not to be called by a task."""
-        resume([inbox.waiter for inbox in self.inboxes], self._done)
+        """Let those go on that wait for items, in this call; if a task calls this, in the next tick."""
+        resume([inbox.waiter for inbox in self.inboxes if inbox.waiter is not None], self._done)
 
     def close(self) -> None:
         """End every consumer's generator, after what waits was consumed."""
