@@ -1,7 +1,8 @@
 """What a task awaits where a future would cost more than the work that it waits for.
 
-A future has the event loop call back for every task that waits: on asyncio, that was half of what a publish
-cost. Whoever lets many tasks go on at once can run their steps in one callback of the loop: `resume()`.
+A future has the event loop call back for every task that waits: on asyncio, that was a third of what a
+publish cost. Whoever lets many tasks go on at once can run their steps in one callback of the loop:
+`resume()`.
 """
 
 from __future__ import annotations

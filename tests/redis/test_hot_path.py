@@ -281,8 +281,9 @@ async def test_calls_per_publish_of_a_hundred(make_backend: MakeBackend, kind: s
         while not all(task.done() for task in tasks):
             await asyncio.sleep(0)
     calls = sending.count + going_on.count
-    assert calls["call"] / len(tasks) <= {"pubsub": 10, "streams": 15.1}[kind]
-    assert calls["c_call"] / len(tasks) <= {"pubsub": 18, "streams": 22}[kind]
+    # 9.8 and 15.0, if one read brings all replies; each further read is a fifth of a call for each.
+    assert calls["call"] / len(tasks) <= {"pubsub": 10.8, "streams": 16}[kind]
+    assert calls["c_call"] / len(tasks) <= {"pubsub": 19.5, "streams": 23.5}[kind]
 
 
 async def test_idle_channels_cost_nothing(server: Server, streams: RedisChannelsStreamBackend) -> None:
