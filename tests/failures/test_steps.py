@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing, closing
 from typing import Any
 
@@ -36,6 +36,28 @@ def make(kind: str, client: Any) -> Any:
     return backend_class(kind)(**({"history": 1} if kind == "streams" else {}), redis=client)
 
 
+def interrupt(
+    loop: asyncio.AbstractEventLoop,
+    error: type[BaseException],
+    start: Callable[[], Coroutine[Any, Any, list[asyncio.Task[Any]]]],
+) -> list[asyncio.Task[Any]]:
+    """Run what `start` starts until the second of its tasks ends the loop; return the others."""
+
+    async def run() -> None:
+        tasks.extend(await start())
+        await asyncio.Event().wait()
+
+    tasks: list[asyncio.Task[Any]] = []
+    running = loop.create_task(run())
+    with pytest.raises(error):
+        loop.run_until_complete(running)
+    with pytest.raises(error):
+        tasks.pop(1).result()
+    running.cancel()
+    loop.run_until_complete(asyncio.wait({running}, timeout=5))
+    return tasks
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interrupt_in_one_publisher_ends_the_loop_and_no_other(
     server: Server,
@@ -43,44 +65,35 @@ def test_an_interrupt_in_one_publisher_ends_the_loop_and_no_other(
     error: type[BaseException],
     new_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    async def publish(backend: Any, *, interrupts: bool = False) -> str:
+    backend: Any = None
+    client: Any = None
+
+    async def publish(*, interrupts: bool = False) -> str:
         await backend.publish(b"x", ["room"])
         if interrupts:
             raise error
         await backend.publish(b"x", ["room"])
         return "published"
 
-    async def start() -> tuple[Any, Any]:
+    async def start() -> list[asyncio.Task[Any]]:
+        nonlocal backend, client
         client = make_client(server)
         backend = make(kind, client)
         await backend.on_startup()
-        return client, backend
+        return [asyncio.create_task(publish(interrupts=at == 1)) for at in range(5)]
 
-    async def run(backend: Any, tasks: list[asyncio.Task[str]]) -> None:
-        tasks += [asyncio.create_task(publish(backend, interrupts=at == 2)) for at in range(5)]
-        await asyncio.Event().wait()
-
-    async def finish(client: Any, backend: Any, tasks: list[asyncio.Task[str]]) -> None:
+    async def finish(tasks: list[asyncio.Task[Any]]) -> None:
+        """As a program that ends in order."""
         async with asyncio.timeout(10):
-            assert await asyncio.gather(*tasks[:2], *tasks[3:]) == ["published"] * 4
+            assert await asyncio.gather(*tasks) == ["published"] * 4
             health = backend.health()
             assert health.commands.generation == 1
             assert health.publishes.published == 9
             await backend.on_shutdown()
             await client.aclose()
 
-    tasks: list[asyncio.Task[str]] = []
     with closing(new_loop()) as loop:
-        client, backend = loop.run_until_complete(start())
-        running = loop.create_task(run(backend, tasks))
-        with pytest.raises(error):
-            loop.run_until_complete(running)
-        with pytest.raises(error):
-            tasks[2].result()
-        # As a program that ends in order.
-        loop.run_until_complete(finish(client, backend, tasks))
-        running.cancel()
-        loop.run_until_complete(asyncio.wait({running}, timeout=5))
+        loop.run_until_complete(finish(interrupt(loop, error, start)))
 
 
 def test_what_publishers_do_to_each_other_when_their_replies_come(
@@ -201,54 +214,47 @@ def test_an_interrupt_in_one_consumer_ends_the_loop_and_no_other(
     new_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     got: list[bytes] = []
+    backend: Any = None
+    client: Any = None
 
-    async def start() -> tuple[Any, Any]:
-        client = make_client(server)
-        backend = make(kind, client)
-        await backend.subscribe(["room"])
-        return client, backend
-
-    async def interrupt(backend: Any) -> None:
+    async def interrupted() -> None:
         async with aclosing(backend.stream_events()) as stream:
             await anext(stream)
             raise error
 
-    async def consume(backend: Any) -> None:
+    async def consume() -> None:
         async with aclosing(backend.stream_events()) as stream:
             async for _, data in stream:
                 got.append(data)
 
-    async def run(backend: Any, tasks: list[asyncio.Task[None]]) -> None:
-        tasks += [asyncio.create_task(work(backend)) for work in (consume, interrupt, consume)]
+    async def start() -> list[asyncio.Task[Any]]:
+        nonlocal backend, client
+        client = make_client(server)
+        backend = make(kind, client)
+        await backend.subscribe(["room"])
+        tasks: list[asyncio.Task[Any]] = [
+            asyncio.create_task(work()) for work in (consume, interrupted, consume)
+        ]
         await asyncio.sleep(0)
         await backend.publish(b"1", ["room"])
-        await asyncio.Event().wait()
+        return tasks
 
-    async def finish(client: Any, backend: Any, tasks: list[asyncio.Task[None]]) -> None:
+    async def finish(tasks: list[asyncio.Task[Any]]) -> None:
+        """As a program that ends in order."""
         async with asyncio.timeout(10):
             await backend.publish(b"2", ["room"])
             while len(got) < 4:
                 await asyncio.sleep(0.01)
             assert sorted(got) == [b"1", b"1", b"2", b"2"]
             assert backend.health().subscriber.generation == 1
-            for task in (tasks[0], tasks[2]):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(tasks[0], tasks[2], return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await backend.on_shutdown()
             await client.aclose()
 
-    tasks: list[asyncio.Task[None]] = []
     with closing(new_loop()) as loop:
-        client, backend = loop.run_until_complete(start())
-        running = loop.create_task(run(backend, tasks))
-        with pytest.raises(error):
-            loop.run_until_complete(running)
-        with pytest.raises(error):
-            tasks[1].result()
-        # As a program that ends in order.
-        loop.run_until_complete(finish(client, backend, tasks))
-        running.cancel()
-        loop.run_until_complete(asyncio.wait({running}, timeout=5))
+        loop.run_until_complete(finish(interrupt(loop, error, start)))
 
 
 async def test_a_flood_is_left_for_the_next_tick(make_backend: MakeBackend, kind: str) -> None:

@@ -99,6 +99,7 @@ class TransportWire(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._transport = transport
+        self.send_now = transport.write
         self._on_replies = on_replies
         self._on_writable = on_writable
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
@@ -119,9 +120,6 @@ class TransportWire(asyncio.BufferedProtocol):
         self._out_bytes += len(packed)
         if self._out_bytes > FLUSH_BYTES:
             self._flush()
-
-    def send_now(self, packed: bytes) -> None:
-        self._transport.write(packed)
 
     @property
     def unsent(self) -> int:

@@ -213,7 +213,8 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         try:
             names = check_channels(channels)
             if names:
-                data = arguments.check_payload(data)
+                if type(data) is not bytes or len(data) > arguments.MAX_PAYLOAD_BYTES:
+                    data = arguments.check_payload(data)
                 if current is None or current.loop is not get_running_loop():
                     current = self._enter()
                 session = current.session
@@ -224,8 +225,7 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
                     try:
                         await session.commands.post(pack(command))
                     except (ReplyError, ConnectionLost) as error:
-                        publish = self._slow_publish(command, names, sent_at)
-                        await session.publisher.publish(publish, error)
+                        await session.publisher.publish(self._slow_publish(command, names, sent_at), error)
                 else:
                     await session.publisher.publish(self._slow_publish(command, names))
                 current.published += 1

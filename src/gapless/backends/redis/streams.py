@@ -264,7 +264,7 @@ class RedisChannelsStreamBackend(RedisChannelsBackend):
         by = f"{publisher.nonce}{next(publisher.serials):x}"
         server = publisher.commands.peer.tag
         if len(names) == 1:
-            stream = keys.stream(names[0])
+            stream = keys.stem + names[0]
             return (
                 "EVALSHA", _PUBLISH.sha, 2, stream, keys.last(stream),
                 data, *self._script_options, by, server, names[0],
