@@ -1,27 +1,20 @@
-"""From a backend to the async generators that consume its events."""
+"""From a backend to the inboxes of those who consume its events."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Self, TypeVar
 
 from gapless._core.backlog import Backlog
-from gapless._core.entries import mark_id
-from gapless._core.event import Event, Gap
+from gapless._core.event import Gap
 from gapless._core.item import Item
 from gapless._core.reads import Refill
 from gapless._core.refused import Span
 from gapless._waiter import Waiter, done_future, resume
 
-# After so many events a consumer lets the event loop run, also if its loop body never awaits.
-BURST_EVENTS = 128
-
-Item_ = TypeVar("Item_")
 NoteGaps = Callable[[list[Gap]], None]
 Refills = Callable[[Refill], None]
-ItemsOf = Callable[["Seat"], AsyncGenerator[Item_, None]]
 
 
 class Inbox:
@@ -61,9 +54,7 @@ class Inbox:
             try:
                 await waiter
             finally:
-                # Not that of who came here after this one had been given up.
-                if self.waiter is waiter:
-                    self.waiter = None
+                self.waiter = None
 
     def _catch_up(self) -> None:
         if self.closed:
@@ -173,105 +164,6 @@ class Delivery:
         )
 
 
-class Stream(AsyncGenerator[Item_, None]):
-    """The async generator of one consumer.
-
-    A generator that a loop was broken out of is closed by the event loop only some ticks after it was
-    dropped. Its inbox must be free at once, for the consumer that comes next; so this object, which is
-    dropped at once, leaves it.
-    """
-
-    # A slot: `async for` finds the generator's own __anext__ here, without a Python call per event.
-    __slots__ = ("__anext__", "_items", "_seat")
-
-    def __init__(self, delivery: Callable[[], Delivery], items: ItemsOf[Item_]) -> None:
-        self._seat = Seat(delivery)
-        self._items = items(self._seat)
-        self.__anext__ = self._items.__anext__  # type: ignore[method-assign]
-
-    def __aiter__(self) -> Self:
-        return self
-
-    def asend(self, value: None) -> Any:
-        return self._items.asend(value)
-
-    def athrow(self, *error: Any) -> Any:
-        return self._items.athrow(*error)
-
-    async def aclose(self) -> None:
-        await self._items.aclose()
-        self._seat.leave()
-
-    def __del__(self) -> None:
-        self._seat.leave()
-
-
-class Seat:
-    """A consumer's place: taken when iteration starts, left once."""
-
-    __slots__ = ("_consumers", "_delivery", "_inbox")
-
-    def __init__(self, delivery: Callable[[], Delivery]) -> None:
-        self._delivery = delivery
-        self._consumers: Delivery | None = None
-        self._inbox: Inbox | None = None
-
-    def take(self) -> Inbox:
-        self._consumers = self._delivery()
-        self._inbox = self._consumers.occupy()
-        return self._inbox
-
-    def leave(self) -> None:
-        inbox, self._inbox = self._inbox, None
-        if inbox is not None and self._consumers is not None:
-            self._consumers.vacate(inbox)
-
-
 def _nothing_to_read(refill: Refill) -> None:
     """Without a history there are no spans."""
     refill.done(None)
-
-
-# Two loops, and not one that the other is made of: each event passes here.
-
-
-async def payloads(seat: Seat) -> AsyncGenerator[tuple[str, bytes], None]:
-    """Yield channel and payload of each event."""
-    inbox = seat.take()
-    backlog = inbox.backlog
-    popleft = backlog.items.popleft
-    try:
-        while await inbox.ready():
-            for _ in range(min(len(backlog.items), BURST_EVENTS)):
-                subscription, data, _id = popleft()
-                if data is not None:
-                    backlog.size_bytes -= len(data)
-                    # Not what was buffered when its channel was unsubscribed.
-                    if subscription.wanted:
-                        yield subscription.channel, data
-            if backlog.items:
-                await asyncio.sleep(0)
-    finally:
-        seat.leave()
-
-
-async def events(seat: Seat) -> AsyncGenerator[Event | Gap, None]:
-    """Yield each event, and each gap in its place."""
-    inbox = seat.take()
-    backlog = inbox.backlog
-    try:
-        while await inbox.ready():
-            for _ in range(min(len(backlog.items), BURST_EVENTS)):
-                item = backlog.items.popleft()
-                if item[1] is not None:
-                    backlog.size_bytes -= len(item[1])
-                if not item[0].wanted:
-                    continue
-                if item[1] is None:
-                    yield item[2]
-                else:
-                    yield Event(item[0].channel, item[1], mark_id(item[2]) if item[2] else None)
-            if backlog.items:
-                await asyncio.sleep(0)
-    finally:
-        seat.leave()

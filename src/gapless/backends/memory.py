@@ -16,8 +16,9 @@ from gapless._core.reads import Refill
 from gapless._core.subscription import Subscription
 from gapless.backends import arguments
 from gapless.backends.base import ChannelsBackend
+from gapless.backends.consumer import Events, Payloads
 from gapless.backends.consumer_health import with_consumers
-from gapless.backends.delivery import Delivery, Stream, events, payloads
+from gapless.backends.delivery import Delivery
 from gapless.backends.gap_log import GapLog
 from gapless.health import Health, LinkHealth, PublishHealth
 
@@ -136,11 +137,11 @@ class MemoryChannelsBackend(ChannelsBackend):
 
     def events(self) -> AsyncGenerator[Event | Gap, None]:
         """Return a generator of the events of subscribed channels, and of gaps in their place."""
-        return Stream(self._consumers, events)
+        return Events(self._consumers)
 
     def stream_events(self) -> AsyncGenerator[tuple[str, bytes], None]:
         """Return a generator of channel and payload of each event of subscribed channels."""
-        return Stream(self._consumers, payloads)
+        return Payloads(self._consumers)
 
     async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
         """Return the newest `limit` payloads of `channel` (None: all that are kept), oldest first.

@@ -21,7 +21,8 @@ from gapless._redis.scripts import Script
 from gapless._redis.timing import Timing
 from gapless.backends import arguments
 from gapless.backends.base import ChannelsBackend
-from gapless.backends.delivery import Delivery, Stream, events, payloads
+from gapless.backends.consumer import Events, Payloads
+from gapless.backends.delivery import Delivery
 from gapless.backends.litestar_worker import in_litestar_worker
 from gapless.backends.redis.in_loop import InLoop, Settings
 from gapless.health import Health
@@ -237,17 +238,16 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         """Return a generator, iterating over events of subscribed channels as they become available.
 
         Yields channel and payload (bytes), in the order in which the server published them; also across
-        channels, but for what is read from a stream (missed events, large payloads). It waits in this
-        process only, so it can be cancelled at any time; it never raises for an outage, and ends after
-        `on_shutdown()`. Nothing is polled, so `stream_sleep_no_subscriptions` has no effect. Several
-        generators get every event each, from their first `anext()` on; events that arrive while there is
-        none wait for the next one. See `events()` for ids and gaps.
+        channels, but for what is read from a stream (missed events, large payloads). It never raises for an
+        outage, and ends after `on_shutdown()`. Cancelling it loses nothing. Several generators, one for each
+        task, get every event each, from their first `anext()` on; events that arrive while there is none wait
+        for the next one. See `events()` for ids and gaps.
         """
-        return Stream(self._delivery, payloads)
+        return Payloads(self._delivery)
 
     def events(self) -> AsyncGenerator[Event | Gap, None]:
         """Return a generator like `stream_events()`, of `Event` and `Gap` objects."""
-        return Stream(self._delivery, events)
+        return Events(self._delivery)
 
     def health(self) -> Health:
         """Return how the backend is now: connections, channels, queues, gaps, publishes. Asks no server.
