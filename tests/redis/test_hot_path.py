@@ -241,7 +241,7 @@ async def test_calls_per_received_event(make_backend: MakeBackend, kind: str) ->
 
     with Calls() as consuming:
         await consume()
-    # Per event: resuming the generator, and in it popleft and len.
+    # Per event: __anext__, and in it popleft and len. Per burst, what waits for it.
     assert consuming.count["call"] <= events * 1.1
     assert consuming.count["c_call"] <= events * 2.1
 
@@ -259,6 +259,37 @@ async def test_calls_per_received_event(make_backend: MakeBackend, kind: str) ->
     assert receiving.count["call"] <= 20
     assert receiving.count["c_call"] <= events * (4 if kind == "streams" else 3) + 20
     await stream.aclose()
+
+
+async def test_calls_per_event_that_comes_alone(make_backend: MakeBackend, kind: str) -> None:
+    """A consumer that keeps up waits for each event."""
+    backend = make_backend()
+    await backend.subscribe(["a"])
+    session = backend._enter().session
+    if kind == "streams":
+        next(iter(session.subscriptions)).chain.tip = b"g0-0"
+    seen: list[bytes] = []
+
+    async def consume() -> None:
+        async for _, data in backend.stream_events():
+            seen.append(data)
+
+    consumer = asyncio.ensure_future(consume())
+    await asyncio.sleep(0)
+    with Calls() as calls:
+        for number in range(200):
+            data = b"x" if kind == "pubsub" else b"g%d-0 g%d-0 x" % (number + 1, number)
+            # Called by no task, as it is by the transport.
+            asyncio.get_running_loop().call_soon(
+                session.pushes.received, [[b"message", b"LITESTAR_CHANNELS_a", data]]
+            )
+            await asyncio.sleep(0)
+            assert len(seen) == number + 1
+    # Ours in it: from the read to the inbox, and from the inbox to the consumer, which waits again.
+    assert calls.count["call"] / 200 <= 16.1
+    assert calls.count["c_call"] / 200 <= {"pubsub": 14.1, "streams": 15.1}[kind]
+    consumer.cancel()
+    await asyncio.gather(consumer, return_exceptions=True)
 
 
 async def test_calls_per_publish(make_backend: MakeBackend, kind: str) -> None:

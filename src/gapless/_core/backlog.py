@@ -37,6 +37,7 @@ class Backlog:
     Attributes:
         items: What waits. The consumer pops from the left, and takes the payload's length off `size_bytes`.
         gaps: Gaps that were made here and that nobody has been told of; whoever tells takes them out.
+        due: The channels of which something was refused that is not being read.
     """
 
     def __init__(
@@ -53,8 +54,7 @@ class Backlog:
         self.size_bytes = 0
         self.gaps: list[Gap] = []
         self._refused: dict[Subscription, Refused] = {}
-        # Those of them that are not being read.
-        self._due: deque[Subscription] = deque()
+        self.due: deque[Subscription] = deque()
         # So many refused channels are looked through for those that nobody wants any more.
         self._prune_at = max_events
         # Spans being read, and the events and bytes that will come of them.
@@ -71,11 +71,9 @@ class Backlog:
         return bool(self._refused)
 
     @property
-    def may_catch_up(self) -> bool:
-        """Whether something was refused, and half of the queue is free for it."""
-        return bool(self._due) and (
-            2 * len(self.items) <= self._max_events and 2 * self.size_bytes <= self._max_bytes
-        )
+    def has_half(self) -> bool:
+        """Whether half of the queue is free for what was refused."""
+        return 2 * len(self.items) <= self._max_events and 2 * self.size_bytes <= self._max_bytes
 
     def put(self, items: list[Item], size_bytes: int) -> None:
         """Append items, whose payloads have `size_bytes` in all."""
@@ -99,8 +97,8 @@ class Backlog:
         What takes no read is in `items` now.
         """
         spans: list[Span] = []
-        while self._due and self._reads < self._max_reads:
-            subscription = self._due.popleft()
+        while self.due and self._reads < self._max_reads:
+            subscription = self.due.popleft()
             refused = self._refused[subscription]
             if not subscription.wanted:
                 self._drop(subscription)
@@ -108,7 +106,7 @@ class Backlog:
             span = self._advance(subscription, refused)
             if span is not None:
                 if not self._has_room(span.count, span.size_bytes):
-                    self._due.appendleft(subscription)
+                    self.due.appendleft(subscription)
                     break
                 refused.parts.popleft()
                 refused.reading = span
@@ -138,7 +136,7 @@ class Backlog:
             self.items.append((subscription, data, mark))
             self.size_bytes += len(data)
         if self._advance(subscription, refused) is not None:
-            self._due.append(subscription)
+            self.due.append(subscription)
 
     def give_up(self) -> None:
         """Nothing can be read any more: what was refused becomes gaps."""
@@ -152,7 +150,7 @@ class Backlog:
                 self._end(refused)
             refused.parts = deque(as_gap(part) if isinstance(part, Span) else part for part in refused.parts)
             self._advance(subscription, refused)
-        self._due.clear()
+        self.due.clear()
 
     def _begin(self, span: Span) -> None:
         self._reads += 1
@@ -197,10 +195,10 @@ class Backlog:
             # Channels come and go while the consumer takes nothing: only those that are wanted count.
             for other in [other for other in self._refused if not other.wanted]:
                 self._drop(other)
-            self._due = deque(other for other in self._due if other in self._refused)
+            self.due = deque(other for other in self.due if other in self._refused)
             self._prune_at = max(self._max_events, 2 * len(self._refused))
         refused = self._refused[subscription] = Refused()
-        self._due.append(subscription)
+        self.due.append(subscription)
         return refused
 
     def _refuse(self, refused: Refused, item: Item, size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, NoReturn, Self, TypeVar
 
@@ -19,19 +20,32 @@ Item_ = TypeVar("Item_")
 class Stream(AsyncGenerator[Item_, None]):
     """What one consumer iterates over: from its first `anext()` on, it has an inbox of its own.
 
-    It behaves as a generator does, also in that an `anext()` that is cancelled ends it. It is none because
-    that costs more per event, and because its inbox has to be free for the next consumer as soon as a loop is
-    broken out of: the event loop closes a generator some ticks after it was dropped.
+    Not an async generator: that costs more per event, and the event loop closes one only some ticks after it
+    was dropped, while its inbox has to be free at once for the next consumer. As one, it ends with an
+    `anext()` that is cancelled, and with its event loop.
+
+    Args:
+        find_delivery: Is called at the first `anext()`.
     """
 
-    __slots__ = ("_backlog", "_closed", "_consumers", "_delivery", "_inbox", "_left", "_popleft", "_waiting")
+    __slots__ = (
+        "__weakref__",
+        "_backlog",
+        "_closed",
+        "_delivery",
+        "_find_delivery",
+        "_inbox",
+        "_left",
+        "_popleft",
+        "_waiting",
+    )
 
-    def __init__(self, delivery: Callable[[], Delivery]) -> None:
-        self._delivery = delivery
-        self._consumers: Delivery | None = None
+    def __init__(self, find_delivery: Callable[[], Delivery]) -> None:
+        self._find_delivery = find_delivery
+        self._delivery: Delivery | None = None
         self._inbox: Inbox | None = None
         self._closed = False
-        # So many events can be taken before the event loop has to run.
+        # So many items can be taken before the event loop has to run.
         self._left = 0
         self._waiting = False
 
@@ -42,8 +56,15 @@ class Stream(AsyncGenerator[Item_, None]):
         return await self.__anext__()
 
     async def athrow(self, typ: Any, val: Any = None, tb: object = None) -> NoReturn:  # noqa: ARG002
-        await self.aclose()
-        raise typ if val is None else val
+        if self._waiting:
+            raise _in_use("athrow()")
+        self._leave()
+        try:
+            if isinstance(val, BaseException):
+                raise val
+            raise typ if val is None else typ(val)
+        finally:
+            del self, typ, val  # the error has this frame in its traceback
 
     async def aclose(self) -> None:
         """End the iteration.
@@ -51,24 +72,28 @@ class Stream(AsyncGenerator[Item_, None]):
         Raises:
             RuntimeError: A task waits for the next event.
         """
-        self._check_free("aclose()")
+        if self._waiting:
+            raise _in_use("aclose()")
         self._leave()
 
     def __del__(self) -> None:
         self._leave()
 
-    async def _begin(self) -> None:
+    async def _next_burst(self) -> None:
         """Wait until there is something to take; `_left` says how much, for now.
 
         Raises:
             RuntimeError: Another task waits here.
             StopAsyncIteration: There will be nothing any more.
         """
-        self._check_free("anext()")
-        inbox = self._inbox or self._take()
+        if self._waiting:
+            raise _in_use("anext()")
         self._waiting = True
         try:
-            if inbox.backlog.items:
+            inbox = self._inbox
+            if inbox is None:
+                inbox = self._occupy()
+            elif inbox.backlog.items:
                 await asyncio.sleep(0)
             if not await inbox.ready():
                 raise StopAsyncIteration
@@ -79,27 +104,34 @@ class Stream(AsyncGenerator[Item_, None]):
             self._waiting = False
         self._left = min(len(inbox.backlog.items), BURST_EVENTS)
 
-    def _check_free(self, method: str) -> None:
-        if self._waiting:
-            raise RuntimeError(
-                f"{method}: a task waits for an event of this generator; use one for each task"
-            )
-
-    def _take(self) -> Inbox:
+    def _occupy(self) -> Inbox:
         if self._closed:
             raise StopAsyncIteration
-        self._consumers = self._delivery()
-        self._inbox = inbox = self._consumers.occupy()
+        self._delivery = self._find_delivery()
+        self._inbox = inbox = self._delivery.occupy()
         self._backlog = inbox.backlog
         self._popleft = inbox.backlog.items.popleft
+        # Has the event loop close this at its end.
+        begin = sys.get_asyncgen_hooks().firstiter
+        if begin is not None:
+            begin(self)
         return inbox
 
     def _leave(self) -> None:
-        inbox, self._inbox = self._inbox, None
         self._closed = True
         self._left = 0
-        if inbox is not None and self._consumers is not None:
-            self._consumers.vacate(inbox)
+        inbox, self._inbox = self._inbox, None
+        if inbox is not None and self._delivery is not None:
+            # What is left in it is not for this one.
+            del self._backlog, self._popleft
+            self._delivery.vacate(inbox)
+            self._delivery = None
+
+
+def _in_use(method: str) -> RuntimeError:
+    return RuntimeError(
+        f"{method}: another task waits for the next event here already; each task needs its own"
+    )
 
 
 # Two classes with much the same method, and not one method that asks: each event passes here.
@@ -113,7 +145,7 @@ class Payloads(Stream[tuple[str, bytes]]):
     async def __anext__(self) -> tuple[str, bytes]:
         while True:
             if not self._left:
-                await self._begin()
+                await self._next_burst()
             self._left -= 1
             subscription, data, _id = self._popleft()
             if data is not None:
@@ -131,7 +163,7 @@ class Events(Stream[Event | Gap]):
     async def __anext__(self) -> Event | Gap:
         while True:
             if not self._left:
-                await self._begin()
+                await self._next_burst()
             self._left -= 1
             item = self._popleft()
             if item[1] is None:

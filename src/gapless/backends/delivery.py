@@ -42,7 +42,7 @@ class Inbox:
         """Wait until there is something to take; False once the inbox is closed and empty."""
         backlog = self.backlog
         while True:
-            if backlog.may_catch_up or (self.closed and backlog.behind):
+            if (backlog.due and backlog.has_half) or (self.closed and backlog.behind):
                 self._catch_up()
             if backlog.items:
                 return True
@@ -150,7 +150,9 @@ class Delivery:
         if len(self.inboxes) == 1:
             self._vacant = inbox
         else:
-            self.inboxes.remove(inbox)
+            # A new list: this comes at any moment, also while items are handed to all (a consumer that is
+            # garbage is found by the collector).
+            self.inboxes = [other for other in self.inboxes if other is not inbox]
             # What is still being read for it, nobody wants.
             inbox.closed = True
 

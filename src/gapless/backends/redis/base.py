@@ -238,10 +238,10 @@ class RedisChannelsBackend(ChannelsBackend, ABC):
         """Return a generator, iterating over events of subscribed channels as they become available.
 
         Yields channel and payload (bytes), in the order in which the server published them; also across
-        channels, but for what is read from a stream (missed events, large payloads). It never raises for an
-        outage, and ends after `on_shutdown()`. Cancelling it loses nothing. Several generators, one for each
-        task, get every event each, from their first `anext()` on; events that arrive while there is none wait
-        for the next one. See `events()` for ids and gaps.
+        channels, but for what is read from a stream (missed events, large payloads). It raises nothing for an
+        outage, and ends after `on_shutdown()`, or with an `anext()` that is cancelled. Several generators (a
+        task needs its own, or gets RuntimeError) get every event each, from their first `anext()` on; what
+        arrives while there is none, or the last one did not take, waits for the next. See `events()`, too.
         """
         return Payloads(self._delivery)
 
