@@ -53,10 +53,9 @@ def test_every_figure_of_a_scenario_is_measured(server: Server, row: Row, way: s
     # Of the limit; and too few events.
     assert missing <= {"more_rate", *(name for name in row.metrics if name.startswith("p999"))}
     if way == "gapless" and row.scenario == "outage":
-        # On Pub/Sub what was published while there was no connection, however fast this machine is: of so many
-        # intervals, and one more where the last begins.
+        # On Pub/Sub one, or what was published while there was no connection on a slow machine.
         assert figures["silent_ms"] < DEAF_SECONDS * 1000
-        missed = figures["silent_ms"] / 1000 * LOW_RATE + 1 if row.kind == "pubsub" else 0
+        missed = max(1, figures["silent_ms"] / 1000 * LOW_RATE) if row.kind == "pubsub" else 0
         assert figures["lost_events"] <= missed
 
 
