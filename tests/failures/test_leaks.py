@@ -38,7 +38,14 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.once]
 
 
 class Census:
-    """What there is at one moment."""
+    """What there is at one moment; `take()` makes one."""
+
+    @classmethod
+    async def take(cls) -> Census:
+        # The callback that let the caller go on holds what it waited for: of a gather, every task of it. It
+        # ends with this turn of the loop.
+        await asyncio.sleep(0)
+        return cls()
 
     def __init__(self) -> None:
         loop: Any = asyncio.get_running_loop()
@@ -98,7 +105,7 @@ async def _settled(backend: Any) -> Census:
     # A channel that was behind when a sweep came is looked at again after a second.
     repairs = backend._enter().session.repairs
     await until(lambda: not repairs.recovery.sweeping and repairs._timers.keys() == {"sweep"}, "no recheck")
-    return Census()
+    return await Census.take()
 
 
 async def _publish(backend: Any, count: int) -> None:
@@ -126,6 +133,24 @@ async def _reconnect(backend: Any, count: int) -> None:
         link.renew("for the test")
         await backend.publish(b"%d" % number, ["room"])
         await until(lambda: link.generation > generation and link.connected, "the reconnect")
+
+
+async def test_what_was_just_waited_for_is_no_growth() -> None:
+    async def work() -> None:
+        await asyncio.gather(*(asyncio.sleep(0) for _ in range(2 * TOLERATED_OBJECTS)))
+
+    before = await Census.take()
+    await work()
+    (await Census.take()).check(before)
+
+
+async def test_what_is_kept_is_growth() -> None:
+    before = await Census.take()
+    kept = [[] for _ in range(TOLERATED_OBJECTS + 1)]
+    after = await Census.take()
+    with pytest.raises(AssertionError, match="list"):
+        after.check(before)
+    assert kept
 
 
 @pytest.mark.parametrize(
