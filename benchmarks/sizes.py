@@ -138,14 +138,14 @@ FULL = Size(
     low_rate_seconds=5.0,
 )
 
-# The selection of `make bench`.
+# The selection of `make bench`: less than 10 minutes on a slow day, what it installs included.
 SHORT = replace(
     FULL,
-    long_seconds=2.0,
-    publish_seconds=0.3,
+    long_seconds=1.5,
+    publish_seconds=0.25,
     settle_seconds=0.3,
-    receive_share=0.6,
-    latency_seconds=0.5,
+    receive_share=0.5,
+    latency_seconds=0.4,
     low_rate_seconds=0.5,
 )
 
