@@ -138,7 +138,7 @@ FULL = Size(
     low_rate_seconds=5.0,
 )
 
-# The selection of `make bench`, which is to take less than 10 minutes, what it installs included.
+# The selection of `make bench`, which is to take less than 10 minutes once the peers are installed.
 SHORT = replace(
     FULL,
     long_seconds=1.5,
